@@ -1,0 +1,93 @@
+// What a serving engine does around attention: write new K and V into pages, merge partial
+// results, gather pages into rows, copy pages.
+#ifndef PAGODA_KV_CACHE_H_
+#define PAGODA_KV_CACHE_H_
+
+#include <cstdint>
+
+#include "pagoda/attention.h"
+#include "pagoda/export.h"
+#include "pagoda/status.h"
+#include "pagoda/types.h"
+
+namespace pagoda {
+
+// Rotary position embedding, applied to q in place and to k while it is written. With (a, b) one
+// pair of the first rotary_dim channels and c, s its cosine and sine at the token's position:
+// a' = a c - b s, b' = b c + a s, in f32, rounded once.
+struct Rope {
+  // [max_position, rotary_dim]: the first half of a row holds cosines, the second half sines.
+  // f32, f16 or bf16. Absent = no rotation.
+  TensorView cos_sin;
+  TensorView positions;      // int64 [num_tokens]
+  bool interleaved = false;  // pairs (2i, 2i + 1); otherwise neox: (i, i + rotary_dim / 2)
+  TensorView q;              // optional [num_tokens, num_q_heads, head_dim], rotated in place
+};
+
+struct WriteKvCache {
+  TensorView k;        // [num_tokens, num_kv_heads, head_dim] f32, f16 or bf16; strides free
+  TensorView v;        // same; last stride 1
+  TensorView k_pages;  // [num_pages, page_size, num_kv_heads, head_dim] k's dtype, fp8 or int8
+  TensorView v_pages;
+  // int64 [num_tokens]: token j goes to page slot / page_size, offset slot % page_size;
+  // negative = skip. Two tokens with one slot: either may win.
+  TensorView slot_mapping;
+  // fp8 pages: stored = saturate(round(value / scale)). f32, one element or [num_kv_heads];
+  // absent = 1.
+  TensorView k_scale;
+  TensorView v_scale;
+  // int8 or fp8 per token and head: scale = max(absmax / 127 (448, 57344), 1e-6) is computed and
+  // stored here. f32 [num_pages, page_size, num_kv_heads], strides free.
+  TensorView k_token_scale;
+  TensorView v_token_scale;
+  Rope rope;
+  bool checked = false;  // CPU: slots and positions verified before anything is written
+};
+
+// Rounds to nearest even and saturates; never stores Inf. Unwritten slots keep what they hold.
+PAGODA_API Status write_kv_cache(const WriteKvCache& args, const Execution& execution = {});
+
+// One partial attention result over some of the keys.
+struct AttentionState {
+  TensorView out;  // [num_tokens, num_q_heads, head_dim] f32, f16 or bf16
+  TensorView lse;  // f32, natural log, by lse_layout
+};
+
+// Softmax-weighted merge of `num_states` partial results into `merged` (whose lse is optional).
+// An lse of +inf or NaN counts as -inf; all -inf gives 0 and -inf. A state with weight 0 is not
+// read. `merged` may be one of the states.
+PAGODA_API Status merge_states(const AttentionState* states, int32_t num_states,
+                               const AttentionState& merged,
+                               LseLayout lse_layout = LseLayout::kHeadsTokens,
+                               const Execution& execution = {});
+
+struct GatherKvCache {
+  PagedKvCache kv;          // block table or CSR; scales are used where k_out is not kv's dtype
+  TensorView cu_seqlens_k;  // int32 [num_seqs + 1]: rows of sequence s in k_out and v_out
+  TensorView seq_starts;    // optional int32 [num_seqs]: first token to gather; absent = 0
+  TensorView k_out;         // [num_rows, num_kv_heads, head_dim] the pages' dtype or, to
+  TensorView v_out;         //   dequantise, f32, f16 or bf16; strides free, last 1
+  bool checked = false;     // CPU: lengths and page ids verified before anything is written
+};
+
+PAGODA_API Status gather_kv_cache(const GatherKvCache& args, const Execution& execution = {});
+
+// Copies whole pages: source page pairs[i][0] to destination page pairs[i][1]. Any dtype and
+// strides, equal shapes past the first extent; source and destination may be one tensor if no
+// page is both read and written.
+struct CopyPages {
+  TensorView source;       // [num_pages, page_size, num_kv_heads, head_dim]
+  TensorView destination;  // [num_pages', page_size, num_kv_heads, head_dim]
+  TensorView page_pairs;   // int64 [num_pairs, 2], contiguous, in host memory for swap_pages
+  bool checked = false;    // CPU: page ids verified before anything is written
+};
+
+// Within one device.
+PAGODA_API Status copy_pages(const CopyPages& args, const Execution& execution = {});
+
+// Between devices, or between a device and the host.
+PAGODA_API Status swap_pages(const CopyPages& args, const Execution& execution = {});
+
+}  // namespace pagoda
+
+#endif  // PAGODA_KV_CACHE_H_

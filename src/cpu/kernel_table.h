@@ -1,0 +1,25 @@
+// The CPU kernels of one instruction set, and the choice among the sets at run time.
+#ifndef PAGODA_CPU_KERNEL_TABLE_H_
+#define PAGODA_CPU_KERNEL_TABLE_H_
+
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace pagoda::cpu {
+
+// The best set that this processor has, or the one named by PAGODA_CPU_ISA (portable, avx2,
+// avx512). A name that this processor or build lacks is ignored by kernels(), and reported by
+// isa_error().
+const Kernels& kernels();
+
+// Empty, or why PAGODA_CPU_ISA cannot be honoured.
+const std::string& isa_error();
+
+// Names of the sets that this build has and this processor can run, best last.
+std::vector<std::string> available_isas();
+
+}  // namespace pagoda::cpu
+
+#endif  // PAGODA_CPU_KERNEL_TABLE_H_

@@ -1,0 +1,31 @@
+// The library's own thread pool, for callers that bring none.
+#ifndef PAGODA_CPU_THREAD_POOL_H_
+#define PAGODA_CPU_THREAD_POOL_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "pagoda/types.h"
+
+namespace pagoda::cpu {
+
+// Made on first use and sized from the process's CPU affinity, the cgroup's CPU quota and
+// PAGODA_NUM_THREADS. Idle workers spin briefly, then sleep. Two threads may call at once: the
+// second waits for nothing but runs its own tasks on its own thread.
+const ParallelFor& default_parallel_for();
+
+// Runs task(i, worker) for i in [0, num_tasks) on `execution`'s pool or the default one.
+template <class Task>
+void parallel_for(const Execution& execution, int64_t num_tasks, Task&& task) {
+  if (num_tasks <= 0) return;
+  const ParallelFor& pool =
+      execution.parallel_for != nullptr ? *execution.parallel_for : default_parallel_for();
+  const ParallelTask call = [](void* context, int64_t index, int32_t worker) {
+    (*static_cast<std::remove_reference_t<Task>*>(context))(index, worker);
+  };
+  pool.run(pool.pool, num_tasks, call, &task);
+}
+
+}  // namespace pagoda::cpu
+
+#endif  // PAGODA_CPU_THREAD_POOL_H_
