@@ -64,7 +64,7 @@ struct AttentionMask {
   TensorView tree_words;  // int64 [num_tokens]
 
   // Inclusive ranges [first, last] of absolute positions; first > last is padding.
-  TensorView bidirectional_ranges;  // int32 [num_seqs, max_ranges, 2], contiguous
+  TensorView bidirectional_ranges;           // int32 [num_seqs, max_ranges, 2], contiguous
   bool clamp_ranges_to_window_left = false;  // p - t <= window_left holds inside ranges too
 };
 
@@ -129,12 +129,12 @@ struct Plan {
 
 // What a planned batch will do; `text` says it in lines of "key: value".
 struct Explanation {
-  std::string backend;        // "cpu" or "cuda"
-  std::string kernel;         // instruction set and routes taken
-  int64_t num_items = 0;      // work items
-  int64_t num_splits = 0;     // items that write partial results
-  int64_t kv_bytes = 0;       // bytes of K and V that must be read at least once
-  int64_t flops = 0;          // 4 * head_dim * num_q_heads * visible pairs, summed
+  std::string backend;     // "cpu" or "cuda"
+  std::string kernel;      // instruction set and routes taken
+  int64_t num_items = 0;   // work items
+  int64_t num_splits = 0;  // items that write partial results
+  int64_t kv_bytes = 0;    // bytes of K and V that must be read at least once
+  int64_t flops = 0;       // 4 * head_dim * num_q_heads * visible pairs, summed
   std::string text;
 };
 

@@ -42,7 +42,7 @@ struct TokenScaleParams {
 
 // Page ids of a sequence: either a dense table or CSR.
 struct BlockTableParams {
-  const int32_t* table;    // [num_seqs, max_pages] or null
+  const int32_t* table;  // [num_seqs, max_pages] or null
   int64_t row_stride;
   const int32_t* indptr;   // [num_seqs + 1] or null
   const int32_t* indices;  // [num_page_entries]
@@ -71,11 +71,11 @@ struct MaskParams {
   int32_t chunk_lookback;
   int32_t prefix_window_left;
   int32_t max_ranges;
-  const uint8_t* causal_per_seq;        // [num_seqs] or null
+  const uint8_t* causal_per_seq;  // [num_seqs] or null
   int64_t causal_per_seq_stride;
-  const int32_t* prefix_lens;           // [num_seqs] or null
+  const int32_t* prefix_lens;  // [num_seqs] or null
   int64_t prefix_lens_stride;
-  const int64_t* tree_words;            // [num_tokens] or null
+  const int64_t* tree_words;  // [num_tokens] or null
   int64_t tree_words_stride;
   const int32_t* bidirectional_ranges;  // [num_seqs, max_ranges, 2] or null
 };
@@ -86,7 +86,7 @@ struct ScoreParams {
   bool alibi_sqrt;
   const float* alibi_slopes;  // [num_q_heads] or null
   int64_t alibi_slopes_stride;
-  const float* bias;  // [rows, columns] or [num_seqs, rows, columns] or null
+  const float* bias;        // [rows, columns] or [num_seqs, rows, columns] or null
   int64_t bias_seq_stride;  // 0 = one matrix for all sequences
   int64_t bias_row_stride;
   int64_t bias_column_stride;

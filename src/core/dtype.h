@@ -25,9 +25,13 @@ constexpr float kE4M3Max = 448.0f;
 constexpr float kE5M2Max = 57344.0f;
 constexpr float kInt8Max = 127.0f;
 
-PAGODA_HD bool is_nan_bits(uint32_t float_bits) { return (float_bits & 0x7fffffffu) > 0x7f800000u; }
+PAGODA_HD bool is_nan_bits(uint32_t float_bits) {
+  return (float_bits & 0x7fffffffu) > 0x7f800000u;
+}
 
-PAGODA_HD float to_float(float x) { return x; }
+PAGODA_HD float to_float(float x) {
+  return x;
+}
 
 PAGODA_HD float to_float(BFloat16 x) {
   return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
@@ -45,8 +49,8 @@ PAGODA_HD float small_to_float(uint32_t bits) {
   if (exponent == 0) {
     // Subnormal: give it the smallest normal exponent, then take the implicit one away.
     constexpr uint32_t kSmallest = (127u - kBias + 1u) << 23;
-    const float value = bit_cast<float>(kSmallest + (magnitude << kShift)) -
-                        bit_cast<float>(kSmallest);
+    const float value =
+        bit_cast<float>(kSmallest + (magnitude << kShift)) - bit_cast<float>(kSmallest);
     result = bit_cast<uint32_t>(value);
   } else {
     result = (magnitude << kShift) + ((127u - kBias) << 23);
@@ -73,7 +77,9 @@ PAGODA_HD float to_float(Float8E5M2 x) {
   return to_float(Float16{static_cast<uint16_t>(x.bits << 8)});
 }
 
-PAGODA_HD float to_float(int8_t x) { return static_cast<float>(x); }
+PAGODA_HD float to_float(int8_t x) {
+  return static_cast<float>(x);
+}
 
 // Rounds the magnitude of a finite, in-range f32 to a small format, to nearest even.
 template <int kExponentBits, int kMantissaBits>
