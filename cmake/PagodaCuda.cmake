@@ -20,5 +20,6 @@ message(STATUS "pagoda: CUDA ${PAGODA_CUDA_ENABLED}")
 if(PAGODA_CUDA_ENABLED)
   # CMake 3.25 drops CMAKE_CUDA_STANDARD 20 silently with nvcc 13, so the flag is passed by hand.
   target_compile_options(pagoda_options INTERFACE
-    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall>)
+    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall>
+    $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${PAGODA_WERROR}>>:-Werror=all-warnings>)
 endif()

@@ -3,13 +3,17 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
+find_package(Threads REQUIRED)
+
 add_library(pagoda_options INTERFACE)
-target_compile_features(pagoda_options INTERFACE cxx_std_20)
+target_compile_features(pagoda_options INTERFACE cxx_std_20 c_std_99)
 # -ffp-contract=off: a fused multiply-add is written where one is meant, so that every instruction
-# set and compiler rounds alike.
+# set and compiler rounds alike. -Wno-psabi: vectors wider than the baseline's registers are never
+# passed to a function that is not inlined.
 target_compile_options(pagoda_options INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wno-psabi;-ffp-contract=off>
-  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${PAGODA_WERROR}>>:-Werror>)
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wshadow>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi;-ffp-contract=off>
+  $<$<AND:$<COMPILE_LANGUAGE:C,CXX>,$<BOOL:${PAGODA_WERROR}>>:-Werror>)
 if(PAGODA_SANITIZE)
   target_compile_options(pagoda_options INTERFACE
     $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${PAGODA_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
