@@ -18,8 +18,9 @@ namespace pagoda {
 
 constexpr float kInfinity = __builtin_huge_valf();
 
+// By value: a reference to a namespace-scope constant would be an address that device code lacks.
 template <class To, class From>
-PAGODA_HD To bit_cast(const From& from) {
+PAGODA_HD To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
   __builtin_memcpy(&to, &from, sizeof(To));
