@@ -9,6 +9,9 @@
 
 namespace pagoda {
 
+// What AttentionProblem::fixed_split_keys = 0 stands for.
+constexpr int32_t kDefaultFixedSplitKeys = 1024;
+
 // Rows of [num_tokens, num_heads, head_dim]; the last stride is 1.
 struct RowsParams {
   void* data;

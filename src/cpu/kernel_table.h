@@ -10,8 +10,7 @@
 namespace pagoda::cpu {
 
 // The best set that this processor has, or the one named by PAGODA_CPU_ISA (portable, avx2,
-// avx512). A name that this processor or build lacks is ignored by kernels(), and reported by
-// isa_error().
+// avx512). plan() fails with isa_error() if this processor or build lacks that one.
 const Kernels& kernels();
 
 // Empty, or why PAGODA_CPU_ISA cannot be honoured.

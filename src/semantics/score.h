@@ -6,7 +6,9 @@
 
 #include "core/arith.h"
 #include "core/attention_params.h"
+#include "core/dtype.h"
 #include "core/portability.h"
+#include "semantics/mask.h"
 
 namespace pagoda {
 
@@ -64,6 +66,20 @@ struct Bias {
                       kv_idx * score.bias_column_stride];
   }
 };
+
+// One more logit of the denominator, in natural units; -inf = none.
+struct Sink {
+  PAGODA_HD static float value(const ScoreParams& score, int32_t q_head) {
+    if (score.sinks == nullptr) return -kInfinity;
+    return load_element(score.sinks, score.sinks_dtype, q_head * score.sinks_stride);
+  }
+};
+
+// The part of `kv` whose keys no bias can mask: one of -inf hides its key.
+PAGODA_HD KvRange without_bias(const ScoreParams& score, const MaskRule& rule, KvRange kv) {
+  if (Bias::active(score)) kv.end = min_of(kv.end, max_of(rule.context_len(), 0));
+  return kv;
+}
 
 // True if the logit is softmax_scale * dot and nothing else, so that the scale can be folded into
 // the exponent.

@@ -1,0 +1,139 @@
+// Validates, chooses the backend by device, calls it. Nothing else.
+#include "pagoda/attention.h"
+
+#include "core/attention_params.h"
+#include "core/validate.h"
+#include "cpu/backend_cpu.h"
+#include "cuda/backend_cuda.h"
+#include "plan/planner.h"
+
+namespace pagoda {
+namespace {
+
+bool on_cuda(Device device) {
+  return device.type == DeviceType::kCuda;
+}
+
+Status check_workspace(const Workspace& workspace, Device device) {
+  const uintptr_t align = on_cuda(device) ? 256 : 64;
+  if (workspace.data == nullptr && workspace.bytes > 0) {
+    return {StatusCode::kInvalidArgument, "workspace: got null data with " +
+                                              std::to_string(workspace.bytes) +
+                                              " bytes, wants memory of workspace_size() bytes"};
+  }
+  if (reinterpret_cast<uintptr_t>(workspace.data) % align != 0) {
+    return {StatusCode::kInvalidArgument,
+            "workspace: got data that is not aligned to " + std::to_string(align) + " bytes"};
+  }
+  return {};
+}
+
+// Reads of K and V that no implementation can avoid, and multiply-adds that it must do.
+void count_work(const AttentionParams& params, Explanation* explanation) {
+  const int64_t row_bytes =
+      int64_t{params.head_dim} * static_cast<int64_t>(size_of(params.kv.dtype));
+  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
+    const SequenceShape shape = sequence_shape(params, seq);
+    if (shape.q_len == 0) continue;
+    const MaskRule rule = mask_rule(params.mask, seq, shape.first_token, shape.q_len, shape.k_len);
+    const int32_t q_first = rule.context_len();
+    const int32_t q_last = q_first + shape.q_len - 1;
+    explanation->kv_bytes +=
+        int64_t{2} * any_visible(rule, q_first, q_last).size() * params.num_kv_heads * row_bytes;
+    for (int32_t q_pos = q_first; q_pos <= q_last; ++q_pos) {
+      explanation->flops += int64_t{4} * params.head_dim * params.num_q_heads *
+                            any_visible(rule, q_pos, q_pos).size();
+    }
+  }
+}
+
+}  // namespace
+
+AttentionLimits limits_of(const AttentionProblem& problem, const Execution& execution) {
+  AttentionLimits limits;
+  limits.device = problem.q.device;
+  limits.max_num_tokens = problem.q.shape[0];
+  limits.max_num_seqs = static_cast<int32_t>(problem.seqused_k.shape[0]);
+  limits.num_q_heads = static_cast<int32_t>(problem.q.shape[1]);
+  limits.num_kv_heads = static_cast<int32_t>(problem.kv.k_pages.shape[2]);
+  limits.head_dim = static_cast<int32_t>(problem.q.shape[2]);
+  limits.split_policy = problem.split_policy;
+  limits.fixed_split_keys = problem.fixed_split_keys;
+  limits.max_seqlen_k = problem.max_seqlen_k;
+  AttentionParams params;
+  if (make_attention_params(problem, ProblemUse::kPlan, &params).ok()) {
+    limits.max_seqlen_k = params.max_seqlen_k;
+  }
+  if (execution.parallel_for != nullptr) limits.num_workers = execution.parallel_for->num_workers;
+  return limits;
+}
+
+Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
+  if (bytes == nullptr) return {StatusCode::kInvalidArgument, "bytes: got null, wants a pointer"};
+  if (Status status = validate_limits(limits); !status.ok()) return status;
+  AttentionLimits resolved = limits;
+  if (resolved.fixed_split_keys == 0) resolved.fixed_split_keys = kDefaultFixedSplitKeys;
+  return on_cuda(limits.device) ? cuda::workspace_size(resolved, bytes)
+                                : cpu::workspace_size(resolved, bytes);
+}
+
+Status plan(const AttentionProblem& problem, const Workspace& workspace, const Execution& execution,
+            Plan* plan) {
+  if (plan == nullptr) return {StatusCode::kInvalidArgument, "plan: got null, wants a pointer"};
+  AttentionParams params;
+  Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
+  if (!status.ok()) return status;
+  if (status = check_workspace(workspace, params.device); !status.ok()) return status;
+  if (on_cuda(params.device)) return cuda::plan(params, workspace, execution, plan);
+  if (params.checked) {
+    if (status = check_contents(params); !status.ok()) return status;
+  }
+  return cpu::plan(params, workspace, execution, plan);
+}
+
+Status attention(const AttentionProblem& problem, const Plan& plan, const Execution& execution) {
+  AttentionParams params;
+  Status status = make_attention_params(problem, ProblemUse::kCompute, &params);
+  if (!status.ok()) return status;
+  if (on_cuda(params.device)) return cuda::attention(params, plan, execution);
+  if (params.checked) {
+    if (status = check_contents(params); !status.ok()) return status;
+  }
+  return cpu::attention(params, plan, execution);
+}
+
+Status unified_attention(const AttentionProblem& problem, const Workspace& workspace,
+                         const Execution& execution) {
+  Plan step;
+  if (Status status = plan(problem, workspace, execution, &step); !status.ok()) return status;
+  return attention(problem, step, execution);
+}
+
+Status supported(const AttentionProblem& problem) {
+  AttentionParams params;
+  Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
+  if (!status.ok()) return status;
+  if (!on_cuda(params.device)) return {};
+  size_t bytes;
+  return cuda::workspace_size(limits_of(problem), &bytes);
+}
+
+Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* explanation) {
+  if (explanation == nullptr) {
+    return {StatusCode::kInvalidArgument, "explanation: got null, wants a pointer"};
+  }
+  AttentionParams params;
+  Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
+  if (!status.ok()) return status;
+  if (on_cuda(params.device)) return cuda::explain(params, plan, explanation);
+  if (status = cpu::explain(params, plan, explanation); !status.ok()) return status;
+  count_work(params, explanation);
+  explanation->text = "backend: " + explanation->backend + "\nkernel: " + explanation->kernel +
+                      "\nitems: " + std::to_string(explanation->num_items) +
+                      "\nsplit items: " + std::to_string(explanation->num_splits) +
+                      "\nK/V bytes: " + std::to_string(explanation->kv_bytes) +
+                      "\nflops: " + std::to_string(explanation->flops) + "\n";
+  return {};
+}
+
+}  // namespace pagoda

@@ -1,0 +1,83 @@
+#include "cpu/kernel_table.h"
+
+#include <cstdlib>
+
+namespace pagoda::cpu {
+
+extern const Kernels kKernelsPortable;
+#if defined(__x86_64__)
+extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvx512;
+#endif
+
+namespace {
+
+struct Entry {
+  const Kernels* kernels;
+  bool (*runs_here)();
+};
+
+// Worst first. Each set is gated on the instructions that its file is compiled with.
+const Entry kEntries[] = {
+    {&kKernelsPortable, [] { return true; }},
+#if defined(__x86_64__)
+    {&kKernelsAvx2,
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("f16c");
+     }},
+    {&kKernelsAvx512,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+     }},
+#endif
+};
+
+struct Choice {
+  const Kernels* kernels = &kKernelsPortable;
+  std::string error;
+};
+
+Choice choose() {
+  Choice choice;
+  const char* forced = std::getenv("PAGODA_CPU_ISA");
+  const std::string wanted = forced != nullptr ? forced : "";
+  bool found = false;
+  for (const Entry& entry : kEntries) {
+    if (!entry.runs_here()) continue;
+    if (!found) choice.kernels = entry.kernels;
+    found |= wanted == entry.kernels->name;
+  }
+  if (!wanted.empty() && !found) {
+    choice.error = "PAGODA_CPU_ISA: got " + wanted + ", wants one of";
+    for (const std::string& name : available_isas()) choice.error += " " + name;
+  }
+  return choice;
+}
+
+const Choice& choice() {
+  static const Choice chosen = choose();
+  return chosen;
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  return *choice().kernels;
+}
+
+const std::string& isa_error() {
+  return choice().error;
+}
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kEntries) {
+    if (entry.runs_here()) names.emplace_back(entry.kernels->name);
+  }
+  return names;
+}
+
+}  // namespace pagoda::cpu
