@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Sets up, builds and tests everything that this machine can, and sums up what passed.
+#   scripts/test.sh            all steps
+#   scripts/test.sh --quick    checks, and the tests of an optimised build
+#   scripts/test.sh STEP...    the named steps only
+set -euo pipefail
+source "$(dirname "$0")/setup.sh"
+source scripts/test_steps.sh
+
+all_steps=(checks headers nvcc dev isa_symbols install asan tsan clang aarch64)
+case "${1:-}" in
+  "") steps=("${all_steps[@]}") ;;
+  --quick) steps=(checks headers dev isa_symbols) ;;
+  -*) echo "usage: scripts/test.sh [--quick | STEP...]; steps: ${all_steps[*]}" >&2; exit 2 ;;
+  *) steps=("$@") ;;
+esac
+
+logs=$root/build/test_logs
+mkdir -p "$logs"
+rm -f "$logs"/*.log
+install_missing "${packages[@]}"
+# Without these a step is skipped, not failed.
+install_missing "${optional_packages[@]}" || true
+
+summary=()
+passed=0
+failed=0
+
+# A CTest run counts with its tests, any other step as one.
+count() {  # STATUS LOG
+  local tests
+  tests=$(sed -nE 's/^[0-9]+% tests passed(, ([0-9]+) tests? failed)? out of ([0-9]+).*/\3 \2/p' "$2")
+  local good=0 bad=0 total some_failed
+  while read -r total some_failed; do
+    [[ -n $total ]] || continue
+    bad=$((bad + ${some_failed:-0}))
+    good=$((good + total - ${some_failed:-0}))
+  done <<<"$tests"
+  case $1 in
+    passed) ((good > 0)) || good=1 ;;
+    FAILED) ((bad > 0)) || bad=1 ;;
+  esac
+  passed=$((passed + good))
+  failed=$((failed + bad))
+}
+
+run_step() {
+  local name=$1 log=$logs/$1.log start=$SECONDS code=0 status
+  printf '== %s\n' "$name"
+  set +e
+  (set -e; "step_$name") >"$log" 2>&1 </dev/null
+  code=$?
+  set -e
+  case $code in
+    0) status=passed ;;
+    77) status=skipped ;;
+    *) status=FAILED; tail -n 150 "$log" ;;
+  esac
+  count "$status" "$log"
+  summary+=("$(printf '%-12s %-8s %5d s  %s' "$name" "$status" $((SECONDS - start)) \
+    "$(tail -n 1 "$log" | cut -c1-70)")")
+  printf '   %s after %d s\n' "$status" $((SECONDS - start))
+}
+
+for step in "${steps[@]}"; do
+  declare -F "step_$step" >/dev/null || { echo "no step $step: ${all_steps[*]}" >&2; exit 2; }
+done
+for step in "${steps[@]}"; do run_step "$step"; done
+
+if [[ -f $logs/dev.log ]]; then
+  printf '\n'
+  sed -n '/% tests passed/,$p' "$logs/dev.log"
+fi
+printf '\n'
+printf '%s\n' "${summary[@]}"
+printf '\nAll of it took %d s; logs are in %s\n' $SECONDS "${logs#"$root"/}"
+printf '%d passed, %d failed\n' $passed $failed
+((failed == 0))
