@@ -18,38 +18,48 @@ constexpr int kTileKeys = 16;
 constexpr int kTileVectors = kTileKeys / kLanes;
 // Rows that share one pass over a tile: their Q, scores and outputs fit the registers.
 constexpr int kRowsPerPass = 4;
-// Keys between the tile being computed and the one being prefetched into L2.
-constexpr int kPrefetchKeys = 64;
+// Tiles of one head between the one being computed and the one being prefetched into L2. With
+// several heads the other heads' tiles lie between, so the next tile of the same is far enough.
+constexpr int kPrefetchTiles = 4;
 
 // What stands in for keys that are not there.
 alignas(64) constexpr char kZeroRow[256 * sizeof(float)] = {};
 
-struct KeyTile {
-  int32_t begin;
+// Where the rows of some keys lie, without their head.
+struct KeyRows {
   int32_t num_keys;  // <= kTileKeys
-  bool masked;       // some row does not see some key
   TokenSlot slots[kTileKeys];
-  int32_t num_prefetch;
-  TokenSlot prefetch[kTileKeys];
+  int64_t k_offset[kTileKeys];
+  int64_t v_offset[kTileKeys];
+
+  PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, int32_t begin, int32_t end)
+      : num_keys(0) {
+    for (int32_t t = begin; t < end; ++t, ++num_keys) {
+      slots[num_keys] = token_slot(pages, kv.page_size, t);
+      k_offset[num_keys] = row_offset(kv.k, slots[num_keys], 0);
+      v_offset[num_keys] = row_offset(kv.v, slots[num_keys], 0);
+    }
+  }
 };
 
-PAGODA_HD int find_slots(const PagedKvParams& kv, const int32_t* pages, int32_t begin, int32_t end,
-                         TokenSlot* slots) {
-  int count = 0;
-  for (int32_t t = begin; t < end && count < kTileKeys; ++t) {
-    slots[count++] = token_slot(pages, kv.page_size, t);
-  }
-  return count;
+struct KeyTile {
+  int32_t begin;
+  bool masked;  // some row does not see some key
+  KeyRows keys;
+  KeyRows prefetch;
+};
+
+// Rows of `pages` for one head.
+template <class T>
+PAGODA_HD const T* head_rows(const PagesParams& pages, int32_t kv_head) {
+  return static_cast<const T*>(pages.data) + kv_head * pages.head_stride;
 }
 
 template <class T>
-PAGODA_HD const T* kv_row(const PagesParams& pages, TokenSlot slot, int32_t kv_head) {
-  return static_cast<const T*>(pages.data) + row_offset(pages, slot, kv_head);
-}
-
-PAGODA_HD void prefetch_row(const void* row, int32_t bytes) {
-  const char* line = static_cast<const char*>(row);
-  for (int32_t i = 0; i < bytes; i += 64) __builtin_prefetch(line + i, 0, 2);
+PAGODA_HD void prefetch_row(const T* row, int32_t head_dim) {
+  for (int32_t d = 0; d < head_dim; d += 64 / static_cast<int32_t>(sizeof(T))) {
+    __builtin_prefetch(row + d, 0, 2);
+  }
 }
 
 // The keys of one head in one tile.
@@ -57,6 +67,9 @@ template <class T>
 struct HeadTile {
   const T* k[kTileKeys];
   const T* v[kTileKeys];
+  // The same head's rows some tiles on, fetched into L2 one by one between this tile's.
+  const T* k_next[kTileKeys];
+  const T* v_next[kTileKeys];
   alignas(64) float k_scale[kTileKeys];
   alignas(64) float v_scale[kTileKeys];
   bool has_token_scales;
@@ -79,34 +92,35 @@ template <class T>
 PAGODA_HD HeadTile<T> head_tile(const AttentionParams& params, const KeyTile& tile,
                                 int32_t kv_head) {
   const PagedKvParams& kv = params.kv;
+  const KeyRows& keys = tile.keys;
+  const T* k = head_rows<T>(kv.k, kv_head);
+  const T* v = head_rows<T>(kv.v, kv_head);
   HeadTile<T> head;
   head.has_token_scales = kv.k_token_scale.data != nullptr;
   head.num_unsafe = 0;
+  const T* zero = reinterpret_cast<const T*>(kZeroRow);
   for (int i = 0; i < kTileKeys; ++i) {
-    const bool there = i < tile.num_keys;
-    const T* zero = reinterpret_cast<const T*>(kZeroRow);
-    head.k[i] = there ? kv_row<T>(kv.k, tile.slots[i], kv_head) : zero;
-    head.v[i] = there ? kv_row<T>(kv.v, tile.slots[i], kv_head) : zero;
-    if (there && tile.masked && !is_finite_row(head.v[i], params.head_dim)) {
-      head.unsafe[head.num_unsafe++] = i;
-      head.v[i] = zero;
-    }
-    if (head.has_token_scales) {
-      head.k_scale[i] = there ? *scale_address(kv.k_token_scale, tile.slots[i], kv_head) : 0.0f;
-      head.v_scale[i] = there ? *scale_address(kv.v_token_scale, tile.slots[i], kv_head) : 0.0f;
-    }
+    head.k[i] = i < keys.num_keys ? k + keys.k_offset[i] : zero;
+    head.v[i] = i < keys.num_keys ? v + keys.v_offset[i] : zero;
+    head.k_next[i] = i < tile.prefetch.num_keys ? k + tile.prefetch.k_offset[i] : zero;
+    head.v_next[i] = i < tile.prefetch.num_keys ? v + tile.prefetch.v_offset[i] : zero;
   }
-  for (int i = 0; i < tile.num_prefetch; ++i) {
-    const int32_t bytes = params.head_dim * static_cast<int32_t>(sizeof(T));
-    prefetch_row(kv_row<T>(kv.k, tile.prefetch[i], kv_head), bytes);
-    prefetch_row(kv_row<T>(kv.v, tile.prefetch[i], kv_head), bytes);
+  for (int i = 0; tile.masked && i < keys.num_keys; ++i) {
+    if (is_finite_row(head.v[i], params.head_dim)) continue;
+    head.unsafe[head.num_unsafe++] = i;
+    head.v[i] = zero;
+  }
+  for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
+    const bool there = i < keys.num_keys;
+    head.k_scale[i] = there ? *scale_address(kv.k_token_scale, keys.slots[i], kv_head) : 0.0f;
+    head.v_scale[i] = there ? *scale_address(kv.v_token_scale, keys.slots[i], kv_head) : 0.0f;
   }
   return head;
 }
 
 // dots[r][key] = dot(q_r, k_key). q rows are padded with zeros to whole vectors.
 template <class T, int kRows>
-PAGODA_HD void dot_tile(const T* const* k, const float* q, int32_t q_stride, int32_t head_dim,
+PAGODA_HD void dot_tile(const HeadTile<T>& head, const float* q, int32_t q_stride, int32_t head_dim,
                         F32 (&dots)[kRows][kTileVectors]) {
   F32 sums[kRows][kTileVectors][kLanes];
   constexpr int kKeys = 4;
@@ -115,9 +129,10 @@ PAGODA_HD void dot_tile(const T* const* k, const float* q, int32_t q_stride, int
     for (int r = 0; r < kRows; ++r) {
       for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
     }
+    for (int j = 0; j < kKeys; ++j) prefetch_row(head.k_next[i + j], head_dim);
     auto step = [&](int32_t d, int count) {
       F32 key[kKeys];
-      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(k[i + j] + d, count);
+      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(head.k[i + j] + d, count);
       for (int r = 0; r < kRows; ++r) {
         const F32 query = F32::load(q + r * q_stride + d);
         for (int j = 0; j < kKeys; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
@@ -138,7 +153,7 @@ PAGODA_HD void dot_tile(const T* const* k, const float* q, int32_t q_stride, int
 // out_r <- out_r * factor_r + sum over keys of weight_r,key * v_key, for `kVectors` vectors of
 // head_dim from d on.
 template <class T, int kRows, int kVectors>
-PAGODA_HD void weigh_block(const T* const* v, int32_t num_keys,
+PAGODA_HD void weigh_block(const HeadTile<T>& head, int32_t num_keys, int32_t head_dim,
                            const float (&weights)[kRows][kTileKeys], const float (&factors)[kRows],
                            int32_t d, int count, float* out, int32_t out_stride) {
   F32 sum[kRows][kVectors];
@@ -149,7 +164,8 @@ PAGODA_HD void weigh_block(const T* const* v, int32_t num_keys,
   }
   for (int32_t i = 0; i < num_keys; ++i) {
     F32 value[kVectors];
-    for (int b = 0; b < kVectors; ++b) value[b] = load_elements(v[i] + d + b * kLanes, count);
+    if (d == 0) prefetch_row(head.v_next[i], head_dim);
+    for (int b = 0; b < kVectors; ++b) value[b] = load_elements(head.v[i] + d + b * kLanes, count);
     for (int r = 0; r < kRows; ++r) {
       for (int b = 0; b < kVectors; ++b) {
         sum[r][b] = fma(F32(weights[r][i]), value[b], sum[r][b]);
@@ -162,19 +178,22 @@ PAGODA_HD void weigh_block(const T* const* v, int32_t num_keys,
 }
 
 template <class T, int kRows>
-PAGODA_HD void weigh_tile(const T* const* v, int32_t num_keys,
+PAGODA_HD void weigh_tile(const HeadTile<T>& head, int32_t num_keys,
                           const float (&weights)[kRows][kTileKeys], const float (&factors)[kRows],
                           int32_t head_dim, float* out, int32_t out_stride) {
   constexpr int kVectors = kLanes >= 16 ? 4 : 2;  // sums that the registers hold
   int32_t d = 0;
   for (; d + kVectors * kLanes <= head_dim; d += kVectors * kLanes) {
-    weigh_block<T, kRows, kVectors>(v, num_keys, weights, factors, d, kLanes, out, out_stride);
+    weigh_block<T, kRows, kVectors>(head, num_keys, head_dim, weights, factors, d, kLanes, out,
+                                    out_stride);
   }
   for (; d + kLanes <= head_dim; d += kLanes) {
-    weigh_block<T, kRows, 1>(v, num_keys, weights, factors, d, kLanes, out, out_stride);
+    weigh_block<T, kRows, 1>(head, num_keys, head_dim, weights, factors, d, kLanes, out,
+                             out_stride);
   }
   if (d < head_dim) {
-    weigh_block<T, kRows, 1>(v, num_keys, weights, factors, d, kLanes / 2, out, out_stride);
+    weigh_block<T, kRows, 1>(head, num_keys, head_dim, weights, factors, d, kLanes / 2, out,
+                             out_stride);
   }
 }
 
@@ -183,7 +202,7 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
                           int32_t kv_head, int32_t row, float scale, const float* token_scale,
                           F32 (&x)[kTileVectors]) {
   const int32_t q_pos = rows.q_pos(row);
-  const int32_t end = tile.begin + tile.num_keys;
+  const int32_t end = tile.begin + tile.keys.num_keys;
   const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
   const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
   for (int g = 0; g < kTileVectors; ++g) {
@@ -239,7 +258,7 @@ void attend_rows(const AttentionParams& params, const ItemRows& rows, const KeyT
                  const HeadTile<T>& head, int32_t kv_head, int32_t row, const float* q,
                  RowStates result) {
   F32 x[kRows][kTileVectors];
-  dot_tile<T, kRows>(head.k, q, result.out_stride, params.head_dim, x);
+  dot_tile<T, kRows>(head, q, result.out_stride, params.head_dim, x);
   alignas(64) float weights[kRows][kTileKeys];
   float factors[kRows];
   const float scale = logit_scale(params, rows.seq, kv_head);
@@ -253,11 +272,11 @@ void attend_rows(const AttentionParams& params, const ItemRows& rows, const KeyT
       select(x[r][g] == F32(-kInfinity), F32(0.0f), weight).store(weights[r] + g * kLanes);
     }
   }
-  weigh_tile<T, kRows>(head.v, tile.num_keys, weights, factors, params.head_dim, result.out,
+  weigh_tile<T, kRows>(head, tile.keys.num_keys, weights, factors, params.head_dim, result.out,
                        result.out_stride);
   for (int32_t u = 0; u < head.num_unsafe; ++u) {
     const int32_t i = head.unsafe[u];
-    const T* v = kv_row<T>(params.kv.v, tile.slots[i], kv_head);
+    const T* v = head_rows<T>(params.kv.v, kv_head) + tile.keys.v_offset[i];
     for (int r = 0; r < kRows; ++r) {
       if (x[r][i / kLanes].raw[i % kLanes] == -kInfinity) continue;
       float* out = result.out + r * result.out_stride;
@@ -317,14 +336,14 @@ void attend_few_rows_of(const AttentionParams& params, const WorkItem& item, KvR
       without_bias(params.score, rows.rule,
                    all_visible(rows.rule, rows.q_pos(0), rows.q_pos(rows.num_rows - 1)));
   const int32_t* pages = page_ids(params.kv.block_table, item.seq);
-  KeyTile tile;
+  const int32_t ahead = kTileKeys * max_of(1, kPrefetchTiles / item.num_kv_heads);
   for (int32_t begin = kv.begin; begin < kv.end; begin = round_down(begin, kTileKeys) + kTileKeys) {
-    tile.begin = begin;
     const int32_t end = min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end);
-    tile.num_keys = find_slots(params.kv, pages, begin, end, tile.slots);
-    tile.masked = tile.num_keys < kTileKeys || !unmasked.contains({begin, end});
-    tile.num_prefetch = find_slots(params.kv, pages, begin + kPrefetchKeys,
-                                   min_of(end + kPrefetchKeys, kv.end), tile.prefetch);
+    const KeyTile tile{
+        .begin = begin,
+        .masked = end - begin < kTileKeys || !unmasked.contains({begin, end}),
+        .keys = KeyRows(params.kv, pages, begin, end),
+        .prefetch = KeyRows(params.kv, pages, begin + ahead, min_of(end + ahead, kv.end))};
     for (int32_t h = 0; h < item.num_kv_heads; ++h) {
       const int32_t first = h * item.num_rows;
       attend_head<T>(

@@ -21,8 +21,28 @@ PAGODA_HD Raw load_raw(const void* p, int count) {
   return r;
 }
 
+// Zero extension to 32 bits. The compilers' own conversion takes halves of wide vectors apart.
+PAGODA_HD RawI32 widen(RawU16 r) {
+#if defined(__AVX512F__)
+  return bit_cast<RawI32>(_mm512_maskz_cvtepu16_epi32(0xffff, bit_cast<__m256i>(r)));
+#elif defined(__AVX2__)
+  return bit_cast<RawI32>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(r)));
+#else
+  return __builtin_convertvector(r, RawI32);
+#endif
+}
+PAGODA_HD RawI32 widen(RawU8 r) {
+#if defined(__AVX512F__)
+  return bit_cast<RawI32>(_mm512_maskz_cvtepu8_epi32(0xffff, bit_cast<__m128i>(r)));
+#elif defined(__AVX2__)
+  return bit_cast<RawI32>(_mm256_cvtepu8_epi32(_mm_set_epi64x(0, bit_cast<int64_t>(r))));
+#else
+  return __builtin_convertvector(r, RawI32);
+#endif
+}
+
 PAGODA_HD F32 widen_bf16(RawU16 r) {
-  const RawI32 wide = __builtin_convertvector(r, RawI32);
+  const RawI32 wide = widen(r);
   return bits_as_float(I32(RawI32(wide << 16)));
 }
 
@@ -49,7 +69,7 @@ PAGODA_HD F32 widen_f16(RawU16 r) {
 }
 
 PAGODA_HD F32 widen_e4m3(RawU8 r) {
-  const RawI32 bits = __builtin_convertvector(r, RawI32);
+  const RawI32 bits = widen(r);
   const RawI32 magnitude = bits & 0x7f;
   const RawI32 sign = (bits & 0x80) << 24;
   const RawI32 normal = (magnitude << 20) + (120 << 23);
@@ -80,7 +100,9 @@ PAGODA_HD F32 load_elements(const Float8E5M2* p, int count) {
   return widen_f16(RawU16(wide << 8));
 }
 PAGODA_HD F32 load_elements(const int8_t* p, int count) {
-  return F32(I32(__builtin_convertvector(load_raw<RawI8>(p, count), RawI32)));
+  // Sign extension: shift the byte up, then down again.
+  const RawI32 wide = widen(load_raw<RawU8>(p, count)) << 24;
+  return F32(I32(RawI32(wide >> 24)));
 }
 
 // Calls visit(T{}) with the C++ type of `dtype`.

@@ -35,7 +35,6 @@ using RawF32 [[gnu::vector_size(kVectorBytes)]] = float;
 using RawI32 [[gnu::vector_size(kVectorBytes)]] = int32_t;
 using RawU16 [[gnu::vector_size(kVectorBytes / 2)]] = uint16_t;
 using RawU8 [[gnu::vector_size(kVectorBytes / 4)]] = uint8_t;
-using RawI8 [[gnu::vector_size(kVectorBytes / 4)]] = int8_t;
 
 // Lanes of -1 (true) or 0 (false).
 struct Mask32 {
@@ -117,6 +116,9 @@ PAGODA_HD F32 select(Mask32 mask, F32 yes, F32 no) {
 }
 
 PAGODA_HD bool any(Mask32 mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(bit_cast<__m512i>(mask.raw), bit_cast<__m512i>(mask.raw)) != 0;
+#endif
   int32_t lanes = 0;
   for (int i = 0; i < kLanes; ++i) lanes |= mask.raw[i];
   return lanes != 0;
@@ -226,16 +228,30 @@ PAGODA_HD F32 sums_of(F32 (&v)[kLanes]) {
   }
 }
 
-PAGODA_HD float sum_lanes(F32 x) {
-  float sum = x.raw[0];
-  for (int i = 1; i < kLanes; ++i) sum += x.raw[i];
-  return sum;
+// x with its lanes exchanged at distance kStep.
+template <int kStep, int... kIndex>
+PAGODA_HD F32 exchange(F32 x, std::integer_sequence<int, kIndex...>) {
+  return F32(__builtin_shufflevector(x.raw, x.raw, (kIndex ^ kStep)...));
 }
 
+template <int kStep = kLanes / 2>
+PAGODA_HD float sum_lanes(F32 x) {
+  if constexpr (kStep == 0) {
+    return x.raw[0];
+  } else {
+    x = x + exchange<kStep>(x, std::make_integer_sequence<int, kLanes>());
+    return sum_lanes<kStep / 2>(x);
+  }
+}
+
+template <int kStep = kLanes / 2>
 PAGODA_HD float max_of_lanes(F32 x) {
-  float result = x.raw[0];
-  for (int i = 1; i < kLanes; ++i) result = x.raw[i] > result ? x.raw[i] : result;
-  return result;
+  if constexpr (kStep == 0) {
+    return x.raw[0];
+  } else {
+    x = max_lanes(x, exchange<kStep>(x, std::make_integer_sequence<int, kLanes>()));
+    return max_of_lanes<kStep / 2>(x);
+  }
 }
 
 }  // namespace
