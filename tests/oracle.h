@@ -13,14 +13,15 @@ namespace pagoda::testing {
 // How the formula is evaluated.
 enum class Precision {
   kDouble,  // the truth
-  kNaive,   // q, K, V, P and out rounded to the tensors' dtype, sums in f32: an honest
-            // straightforward implementation, whose error sets the tolerance
+  kNaive,   // q, K, V and P rounded to q's dtype (bf16 for e4m3), out to its own, sums in f32: an
+            // honest straightforward implementation, whose error sets the tolerance
 };
 
 struct OracleResult {
   std::vector<double> out;  // [num_tokens, num_q_heads, head_dim], before rounding if kDouble
   std::vector<double> lse;  // [num_tokens, num_q_heads]
-  std::vector<uint8_t> written;  // [num_tokens]: 0 = the contract leaves this row alone
+  std::vector<int32_t> visible_keys;  // [num_tokens]: how many keys the row sees
+  std::vector<uint8_t> written;       // [num_tokens]: 0 = the contract leaves this row alone
 };
 
 // `problem` in host memory. If `tokens` is not empty only those rows of q are computed.
