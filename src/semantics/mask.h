@@ -104,10 +104,10 @@ PAGODA_HD KvRange any_visible(const MaskRule& rule, int32_t q_first, int32_t q_l
   if (rule.prefix_len <= kv.begin) kv.begin = max_of(kv.begin, prefix_window_begin(rule, q_first));
   if (kv.empty()) kv = {0, 0};
   for (int32_t i = 0; i < rule.num_ranges; ++i) {
-    const int32_t first = max_of(rule.ranges[2 * i], 0);
-    const int32_t last = min_of(rule.ranges[2 * i + 1], rule.k_len - 1);
-    if (first > last || last < q_first || first > q_last) continue;
-    KvRange seen{first, last + 1};
+    const int32_t first = rule.ranges[2 * i];
+    const int32_t last = rule.ranges[2 * i + 1];
+    KvRange seen{max_of(first, 0), min_of(last, rule.k_len - 1) + 1};
+    if (seen.empty() || last < q_first || first > q_last) continue;
     if (rule.clamp_ranges_to_window_left) {
       const int32_t lowest_query = max_of(first, q_first);
       seen.begin = max_of(seen.begin, window_begin(lowest_query, rule.window_left));
