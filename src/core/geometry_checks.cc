@@ -1,0 +1,117 @@
+#include "core/geometry_checks.h"
+
+#include <algorithm>
+
+#include "core/checks.h"
+#include "core/kv_checks.h"
+
+namespace pagoda {
+namespace {
+
+constexpr int32_t kHeadDimMultiple = 8;
+constexpr int32_t kMaxHeadDim = 256;
+
+Status check_q(const TensorView& q, ProblemUse use) {
+  PAGODA_RETURN_IF_ERROR(check_tensor(q,
+                                      {.name = "q",
+                                       .dtypes = kWideFloats | DTypeSet{DType::kFloat8E4M3},
+                                       .shape = {{"num_tokens"}, {"num_q_heads"}, {"head_dim"}},
+                                       .strides = StrideRule::kAlignedRows,
+                                       .data_may_be_null = use == ProblemUse::kPlan},
+                                      {q.device, "q"}));
+  if (q.dtype != DType::kFloat32 || q.device.type == DeviceType::kCpu) return {};
+  return {StatusCode::kUnsupported, text("q: got dtype float32 on ", device_name(q.device),
+                                         ", wants float16, bfloat16 or float8_e4m3 there")};
+}
+
+DTypeSet kv_dtypes(DType q_dtype) {
+  return q_dtype == DType::kFloat8E4M3 ? kFp8 : kQuantised | DTypeSet{q_dtype};
+}
+
+Status lay_out_lengths(const AttentionProblem& problem, AttentionParams* params) {
+  const Place place = place_of(problem);
+  PAGODA_RETURN_IF_ERROR(check_tensor(problem.seqused_k,
+                                      {.name = "seqused_k",
+                                       .dtypes = {DType::kInt32},
+                                       .shape = {{"num_seqs"}},
+                                       .strides = StrideRule::kContiguous},
+                                      place));
+  const int64_t num_seqs = problem.seqused_k.shape[0];
+  PAGODA_RETURN_IF_ERROR(check_between("num_seqs", num_seqs, 0, kMaxInt32 - 1));
+  PAGODA_RETURN_IF_ERROR(check_tensor(problem.cu_seqlens_q,
+                                      {.name = "cu_seqlens_q",
+                                       .dtypes = {DType::kInt32},
+                                       .shape = {{"num_seqs + 1", num_seqs + 1}},
+                                       .strides = StrideRule::kContiguous,
+                                       .data_may_be_null = num_seqs == 0},
+                                      place));
+  params->num_seqs = static_cast<int32_t>(num_seqs);
+  params->seqused_k = static_cast<const int32_t*>(problem.seqused_k.data);
+  params->cu_seqlens_q = static_cast<const int32_t*>(problem.cu_seqlens_q.data);
+  return {};
+}
+
+Status lay_out_max_lengths(const AttentionProblem& problem, AttentionParams* params) {
+  PAGODA_RETURN_IF_ERROR(check_at_least("max_seqlen_q", problem.max_seqlen_q, 0));
+  PAGODA_RETURN_IF_ERROR(check_at_least("max_seqlen_k", problem.max_seqlen_k, 0));
+  const int64_t capacity =
+      std::min(kMaxInt32, int64_t{params->kv.block_table.max_pages} * params->kv.page_size);
+  params->max_seqlen_q = problem.max_seqlen_q > 0 ? problem.max_seqlen_q : params->num_tokens;
+  params->max_seqlen_k =
+      problem.max_seqlen_k > 0 ? problem.max_seqlen_k : static_cast<int32_t>(capacity);
+  return {};
+}
+
+}  // namespace
+
+Place place_of(const AttentionProblem& problem) {
+  return {problem.q.device, "q"};
+}
+
+Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim,
+                   int64_t num_tokens) {
+  PAGODA_RETURN_IF_ERROR(check_between("num_q_heads", num_q_heads, 1, kMaxInt32));
+  PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", num_kv_heads, 1, kMaxInt32));
+  if (num_q_heads % num_kv_heads != 0) {
+    return invalid_argument("num_q_heads: got ", num_q_heads,
+                            ", wants a multiple of num_kv_heads=", num_kv_heads);
+  }
+  if (head_dim < 1 || head_dim > kMaxHeadDim || head_dim % kHeadDimMultiple != 0) {
+    return invalid_argument("head_dim: got ", head_dim, ", wants a multiple of ", kHeadDimMultiple,
+                            ", at most ", kMaxHeadDim);
+  }
+  PAGODA_RETURN_IF_ERROR(check_between("num_tokens", num_tokens, 0, kMaxInt32));
+  const int64_t group = num_q_heads / num_kv_heads;
+  if (num_tokens * group <= kMaxInt32) return {};
+  return invalid_argument("num_tokens: got ", num_tokens,
+                          " with num_q_heads / num_kv_heads=", group,
+                          ", wants a product <= ", kMaxInt32, "; cut the batch");
+}
+
+Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, AttentionParams* params) {
+  const Place place = place_of(problem);
+  const TensorView& q = problem.q;
+  const TensorView& k_pages = problem.kv.k_pages;
+  PAGODA_RETURN_IF_ERROR(check_q(q, use));
+  PAGODA_RETURN_IF_ERROR(check_pages(k_pages, problem.kv.v_pages,
+                                     {.dtypes = kv_dtypes(q.dtype),
+                                      .head_dim = q.shape[2],
+                                      .data_may_be_null = use == ProblemUse::kPlan},
+                                     place));
+  PAGODA_RETURN_IF_ERROR(check_heads(q.shape[1], k_pages.shape[2], q.shape[2], q.shape[0]));
+  PAGODA_RETURN_IF_ERROR(lay_out_lengths(problem, params));
+  BlockTableParams table;
+  PAGODA_RETURN_IF_ERROR(lay_out_block_table(problem.kv, params->num_seqs, place, &table));
+  params->q = {q.data, q.dtype, q.stride[0], q.stride[1]};
+  params->kv = lay_out_paged_kv(problem.kv, table);
+  params->device = q.device;
+  params->num_tokens = static_cast<int32_t>(q.shape[0]);
+  params->num_q_heads = static_cast<int32_t>(q.shape[1]);
+  params->num_kv_heads = static_cast<int32_t>(k_pages.shape[2]);
+  params->group = params->num_q_heads / params->num_kv_heads;
+  params->head_dim = static_cast<int32_t>(q.shape[2]);
+  params->checked = problem.checked;
+  return lay_out_max_lengths(problem, params);
+}
+
+}  // namespace pagoda

@@ -1,0 +1,21 @@
+// The sizes of an attention problem: what all its other arguments have to fit.
+#ifndef PAGODA_CORE_GEOMETRY_CHECKS_H_
+#define PAGODA_CORE_GEOMETRY_CHECKS_H_
+
+#include "core/attention_params.h"
+#include "core/checks.h"
+#include "core/validate.h"
+
+namespace pagoda {
+
+// q decides where a problem is computed.
+Place place_of(const AttentionProblem& problem);
+
+Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim, int64_t num_tokens);
+
+// Checks and lays out q, pages, page table and lengths.
+Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_CORE_GEOMETRY_CHECKS_H_

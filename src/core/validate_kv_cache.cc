@@ -1,0 +1,276 @@
+#include <string>
+
+#include "core/checks.h"
+#include "core/contents_checks.h"
+#include "core/kv_checks.h"
+#include "core/validate.h"
+
+namespace pagoda {
+namespace {
+
+bool on_cpu(const TensorView& view) {
+  return view.device.type == DeviceType::kCpu;
+}
+
+Status check_new_rows(const WriteKvCache& args, const Place& place) {
+  PAGODA_RETURN_IF_ERROR(check_tensor(args.k,
+                                      {.name = "k",
+                                       .dtypes = kWideFloats,
+                                       .shape = {{"num_tokens"}, {"num_kv_heads"}, {"head_dim"}},
+                                       .strides = StrideRule::kDenseRows},
+                                      place));
+  PAGODA_RETURN_IF_ERROR(check_between("num_tokens", args.k.shape[0], 0, kMaxInt32));
+  return check_tensor(args.v,
+                      {.name = "v",
+                       .dtypes = {args.k.dtype},
+                       .shape = {{"num_tokens", args.k.shape[0]},
+                                 {"num_kv_heads", args.k.shape[1]},
+                                 {"head_dim", args.k.shape[2]}},
+                       .strides = StrideRule::kDenseRows},
+                      place);
+}
+
+Status check_rope(const WriteKvCache& args, const Place& place) {
+  const Rope& rope = args.rope;
+  if (!rope.cos_sin.present()) return {};
+  const int64_t num_tokens = args.k.shape[0];
+  const int64_t head_dim = args.k.shape[2];
+  PAGODA_RETURN_IF_ERROR(check_tensor(rope.cos_sin,
+                                      {.name = "rope.cos_sin",
+                                       .dtypes = kWideFloats,
+                                       .shape = {{"max_position"}, {"rotary_dim"}},
+                                       .strides = StrideRule::kDenseRows},
+                                      place));
+  const int64_t rotary_dim = rope.cos_sin.shape[1];
+  if (rotary_dim < 2 || rotary_dim > head_dim || rotary_dim % 2 != 0) {
+    return invalid_argument("rope.cos_sin: got rotary_dim=", rotary_dim,
+                            ", wants an even number from 2 to head_dim=", head_dim);
+  }
+  PAGODA_RETURN_IF_ERROR(check_tensor(
+      rope.positions,
+      {.name = "rope.positions", .dtypes = {DType::kInt64}, .shape = {{"num_tokens", num_tokens}}},
+      place));
+  if (!rope.q.present()) return {};
+  return check_tensor(
+      rope.q,
+      {.name = "rope.q",
+       .dtypes = kWideFloats,
+       .shape = {{"num_tokens", num_tokens}, {"num_q_heads"}, {"head_dim", head_dim}},
+       .strides = StrideRule::kDenseRows,
+       .is_written = true},
+      place);
+}
+
+// int64 [num_tokens], each below `limit`.
+Status check_indices(const char* name, const TensorView& indices, const char* limit_name,
+                     int64_t limit, bool negative_is_skip) {
+  const auto* data = static_cast<const int64_t*>(indices.data);
+  for (int64_t i = 0; i < indices.shape[0]; ++i) {
+    const int64_t value = data[i * indices.stride[0]];
+    if (value < limit && (value >= 0 || negative_is_skip)) continue;
+    return invalid_contents(name, ": out of range at (token ", i, ", value ", value, "), wants ",
+                            negative_is_skip ? "value < " : "0 <= value < ", limit_name, "=", limit,
+                            negative_is_skip ? ", or negative to skip the token" : "");
+  }
+  return {};
+}
+
+Status check_write_contents(const WriteKvCache& args) {
+  const TensorView& pages = args.k_pages;
+  PAGODA_RETURN_IF_ERROR(check_indices("slot_mapping", args.slot_mapping, "num_pages * page_size",
+                                       pages.shape[0] * pages.shape[1], true));
+  if (!args.rope.cos_sin.present()) return {};
+  return check_indices("rope.positions", args.rope.positions, "max_position",
+                       args.rope.cos_sin.shape[0], false);
+}
+
+Status check_state(const std::string& name, const AttentionState& state, const Extent (&shape)[3],
+                   LseLayout layout, const Place& place, bool is_merged) {
+  const std::string out_name = name + ".out";
+  const std::string lse_name = name + ".lse";
+  PAGODA_RETURN_IF_ERROR(check_tensor(state.out,
+                                      {.name = out_name.c_str(),
+                                       .dtypes = kWideFloats,
+                                       .shape = {shape[0], shape[1], shape[2]},
+                                       .strides = StrideRule::kDenseRows,
+                                       .is_written = is_merged},
+                                      place));
+  if (is_merged && !state.lse.present()) return {};
+  return check_lse(state.lse,
+                   {.name = lse_name.c_str(),
+                    .layout = layout,
+                    .num_tokens = state.out.shape[0],
+                    .num_q_heads = state.out.shape[1],
+                    .is_written = is_merged},
+                   place);
+}
+
+Status check_gather_out(const char* name, const TensorView& out, const GatherKvCache& args,
+                        DTypeSet dtypes, int64_t num_rows) {
+  const TensorView& pages = args.kv.k_pages;
+  return check_tensor(out,
+                      {.name = name,
+                       .dtypes = dtypes,
+                       .shape = {{"num_rows", num_rows},
+                                 {"num_kv_heads", pages.shape[2]},
+                                 {"head_dim", pages.shape[3]}},
+                       .strides = StrideRule::kDenseRows,
+                       .is_written = true},
+                      {pages.device, "k_pages"});
+}
+
+Status check_gather_contents(const GatherKvCache& args, const PagedKvParams& kv, int32_t num_seqs) {
+  const auto* cu_seqlens = static_cast<const int32_t*>(args.cu_seqlens_k.data);
+  const auto* starts = static_cast<const int32_t*>(args.seq_starts.data);
+  PAGODA_RETURN_IF_ERROR(check_prefix_sums({.name = "cu_seqlens_k",
+                                            .data = cu_seqlens,
+                                            .num_seqs = num_seqs,
+                                            .limit_name = "num_rows",
+                                            .limit = args.k_out.shape[0]}));
+  PAGODA_RETURN_IF_ERROR(check_table_rows(kv.block_table, num_seqs));
+  const char* length_name = starts == nullptr ? "cu_seqlens_k" : "seq_starts + length";
+  const bool dequantises = args.k_out.dtype != args.kv.k_pages.dtype;
+  const auto num_kv_heads = static_cast<int32_t>(args.kv.k_pages.shape[2]);
+  for (int32_t seq = 0; seq < num_seqs; ++seq) {
+    const int64_t begin = starts == nullptr ? 0 : starts[seq];
+    if (begin < 0) {
+      return invalid_contents("seq_starts: out of range at (sequence ", seq, ", value ", begin,
+                              "), wants 0 <= value");
+    }
+    const int64_t length = int64_t{cu_seqlens[seq + 1]} - cu_seqlens[seq];
+    if (length == 0) continue;
+    const TokenRange tokens{seq, begin, begin + length};
+    PAGODA_RETURN_IF_ERROR(check_page_ids(kv, tokens, length_name));
+    if (dequantises) PAGODA_RETURN_IF_ERROR(check_token_scales(kv, num_kv_heads, tokens));
+  }
+  return {};
+}
+
+Status check_page_pairs(const CopyPages& args) {
+  const auto* pairs = static_cast<const int64_t*>(args.page_pairs.data);
+  const TensorView* tensors[] = {&args.source, &args.destination};
+  const char* limits[] = {"source's num_pages", "destination's num_pages"};
+  for (int64_t i = 0; i < args.page_pairs.num_elements(); ++i) {
+    const int64_t side = i % 2;
+    if (pairs[i] >= 0 && pairs[i] < tensors[side]->shape[0]) continue;
+    return invalid_contents("page_pairs: page id out of range at (pair ", i / 2, ", column ", side,
+                            ", value ", pairs[i], "), wants 0 <= id < ", limits[side], "=",
+                            tensors[side]->shape[0]);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status validate_write_kv_cache(const WriteKvCache& args) {
+  const Place place{args.k_pages.device, "k_pages"};
+  PAGODA_RETURN_IF_ERROR(check_new_rows(args, place));
+  PAGODA_RETURN_IF_ERROR(check_pages(args.k_pages, args.v_pages,
+                                     {.dtypes = kQuantised | DTypeSet{args.k.dtype},
+                                      .num_kv_heads = args.k.shape[1],
+                                      .head_dim = args.k.shape[2],
+                                      .is_written = true},
+                                     place));
+  PAGODA_RETURN_IF_ERROR(check_tensor(args.slot_mapping,
+                                      {.name = "slot_mapping",
+                                       .dtypes = {DType::kInt64},
+                                       .shape = {{"num_tokens", args.k.shape[0]}}},
+                                      place));
+  PAGODA_RETURN_IF_ERROR(
+      check_kv_scales({args.k_scale, args.v_scale, args.k_token_scale, args.v_token_scale},
+                      {.pages = args.k_pages,
+                       .range = ScaleRange::kPositive,
+                       .read_values = true,
+                       .are_written = true},
+                      place));
+  PAGODA_RETURN_IF_ERROR(check_rope(args, place));
+  return args.checked && on_cpu(args.k_pages) ? check_write_contents(args) : Status{};
+}
+
+Status validate_merge_states(const AttentionState* states, int32_t num_states,
+                             const AttentionState& merged, LseLayout lse_layout) {
+  if (states == nullptr) return invalid_argument("states: got null, wants num_states states");
+  PAGODA_RETURN_IF_ERROR(check_at_least("num_states", num_states, 1));
+  PAGODA_RETURN_IF_ERROR(check_lse_layout(lse_layout));
+  const Place place{merged.out.device, "merged.out"};
+  const Extent any[] = {{"num_tokens"}, {"num_q_heads"}, {"head_dim"}};
+  PAGODA_RETURN_IF_ERROR(check_state("merged", merged, any, lse_layout, place, true));
+  const int64_t* shape = merged.out.shape;
+  const Extent same[] = {
+      {"num_tokens", shape[0]}, {"num_q_heads", shape[1]}, {"head_dim", shape[2]}};
+  for (int32_t i = 0; i < num_states; ++i) {
+    const std::string name = "states[" + std::to_string(i) + "]";
+    PAGODA_RETURN_IF_ERROR(check_state(name, states[i], same, lse_layout, place, false));
+  }
+  return {};
+}
+
+Status validate_gather_kv_cache(const GatherKvCache& args) {
+  const TensorView& pages = args.kv.k_pages;
+  const Place place{pages.device, "k_pages"};
+  PAGODA_RETURN_IF_ERROR(
+      check_pages(pages, args.kv.v_pages, {.dtypes = kWideFloats | kQuantised}, place));
+  const DTypeSet out_dtypes = kWideFloats | DTypeSet{pages.dtype};
+  PAGODA_RETURN_IF_ERROR(check_gather_out("k_out", args.k_out, args, out_dtypes, Extent::kAny));
+  const int64_t num_rows = args.k_out.shape[0];
+  PAGODA_RETURN_IF_ERROR(check_gather_out("v_out", args.v_out, args, {args.k_out.dtype}, num_rows));
+  PAGODA_RETURN_IF_ERROR(check_tensor(args.cu_seqlens_k,
+                                      {.name = "cu_seqlens_k",
+                                       .dtypes = {DType::kInt32},
+                                       .shape = {{"num_seqs + 1"}},
+                                       .strides = StrideRule::kContiguous},
+                                      place));
+  const int64_t num_seqs = args.cu_seqlens_k.shape[0] - 1;
+  PAGODA_RETURN_IF_ERROR(check_between("num_seqs", num_seqs, 0, kMaxInt32 - 1));
+  BlockTableParams table;
+  PAGODA_RETURN_IF_ERROR(lay_out_block_table(args.kv, num_seqs, place, &table));
+  const PagedKvCache& kv = args.kv;
+  PAGODA_RETURN_IF_ERROR(
+      check_kv_scales({kv.k_scale, kv.v_scale, kv.k_token_scale, kv.v_token_scale},
+                      {.pages = pages,
+                       .num_seqs = num_seqs,
+                       .read_values = true,
+                       .are_needed = args.k_out.dtype != pages.dtype},
+                      place));
+  if (args.seq_starts.present()) {
+    PAGODA_RETURN_IF_ERROR(check_tensor(args.seq_starts,
+                                        {.name = "seq_starts",
+                                         .dtypes = {DType::kInt32},
+                                         .shape = {{"num_seqs", num_seqs}},
+                                         .strides = StrideRule::kContiguous},
+                                        place));
+  }
+  if (!args.checked || !on_cpu(pages) || num_seqs == 0) return {};
+  return check_gather_contents(args, lay_out_paged_kv(kv, table), static_cast<int32_t>(num_seqs));
+}
+
+Status validate_copy_pages(const CopyPages& args, bool across_devices) {
+  const TensorView& source = args.source;
+  const TensorView& destination = args.destination;
+  const Place at_source{source.device, "source"};
+  const Place at_destination{destination.device, "destination"};
+  PAGODA_RETURN_IF_ERROR(
+      check_tensor(source,
+                   {.name = "source",
+                    .dtypes = kAllDTypes,
+                    .shape = {{"num_pages"}, {"page_size"}, {"num_kv_heads"}, {"head_dim"}}},
+                   at_source));
+  PAGODA_RETURN_IF_ERROR(check_tensor(destination,
+                                      {.name = "destination",
+                                       .dtypes = {source.dtype},
+                                       .shape = {{"num_pages"},
+                                                 {"page_size", source.shape[1]},
+                                                 {"num_kv_heads", source.shape[2]},
+                                                 {"head_dim", source.shape[3]}},
+                                       .is_written = true},
+                                      across_devices ? at_destination : at_source));
+  PAGODA_RETURN_IF_ERROR(check_tensor(args.page_pairs,
+                                      {.name = "page_pairs",
+                                       .dtypes = {DType::kInt64},
+                                       .shape = {{"num_pairs"}, {"source and destination", 2}},
+                                       .strides = StrideRule::kContiguous},
+                                      across_devices ? Place{Device{}, "the host"} : at_source));
+  return args.checked && on_cpu(args.page_pairs) ? check_page_pairs(args) : Status{};
+}
+
+}  // namespace pagoda
