@@ -22,22 +22,20 @@ constexpr int kRowsPerPass = 4;
 // several heads the other heads' tiles lie between, so the next tile of the same is far enough.
 constexpr int kPrefetchTiles = 4;
 
-// What stands in for keys that are not there.
-alignas(64) constexpr char kZeroRow[256 * sizeof(float)] = {};
-
-// Where the rows of some keys lie, without their head.
+// Where the rows of some keys lie, without their head. Past num_keys the last key repeats, so that
+// whole tiles can be read.
 struct KeyRows {
-  int32_t num_keys;  // <= kTileKeys
+  int32_t num_keys;  // 1 to kTileKeys, or 0
   TokenSlot slots[kTileKeys];
   int64_t k_offset[kTileKeys];
   int64_t v_offset[kTileKeys];
 
   PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, int32_t begin, int32_t end)
-      : num_keys(0) {
-    for (int32_t t = begin; t < end; ++t, ++num_keys) {
-      slots[num_keys] = token_slot(pages, kv.page_size, t);
-      k_offset[num_keys] = row_offset(kv.k, slots[num_keys], 0);
-      v_offset[num_keys] = row_offset(kv.v, slots[num_keys], 0);
+      : num_keys(max_of(end - begin, 0)) {
+    for (int i = 0; i < kTileKeys && num_keys > 0; ++i) {
+      slots[i] = token_slot(pages, kv.page_size, min_of(begin + i, end - 1));
+      k_offset[i] = row_offset(kv.k, slots[i], 0);
+      v_offset[i] = row_offset(kv.v, slots[i], 0);
     }
   }
 };
@@ -46,13 +44,40 @@ struct KeyTile {
   int32_t begin;
   bool masked;  // some row does not see some key
   KeyRows keys;
-  KeyRows prefetch;
+  KeyRows next;  // some tiles on, fetched into L2 row by row between this tile's
 };
 
-// Rows of `pages` for one head.
+// The rows of one head in one tile, and the rows of `next`.
+template <class T>
+struct HeadTile {
+  const KeyTile& tile;
+  const T* k;  // + k_offset: a row
+  const T* v;
+  bool has_token_scales;
+  alignas(64) float k_scale[kTileKeys];
+  alignas(64) float v_scale[kTileKeys];
+};
+
 template <class T>
 PAGODA_HD const T* head_rows(const PagesParams& pages, int32_t kv_head) {
   return static_cast<const T*>(pages.data) + kv_head * pages.head_stride;
+}
+
+template <class T>
+PAGODA_HD HeadTile<T> head_tile(const AttentionParams& params, const KeyTile& tile,
+                                int32_t kv_head) {
+  const PagedKvParams& kv = params.kv;
+  HeadTile<T> head{.tile = tile,
+                   .k = head_rows<T>(kv.k, kv_head),
+                   .v = head_rows<T>(kv.v, kv_head),
+                   .has_token_scales = kv.k_token_scale.data != nullptr,
+                   .k_scale = {},
+                   .v_scale = {}};
+  for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
+    head.k_scale[i] = *scale_address(kv.k_token_scale, tile.keys.slots[i], kv_head);
+    head.v_scale[i] = *scale_address(kv.v_token_scale, tile.keys.slots[i], kv_head);
+  }
+  return head;
 }
 
 template <class T>
@@ -60,62 +85,6 @@ PAGODA_HD void prefetch_row(const T* row, int32_t head_dim) {
   for (int32_t d = 0; d < head_dim; d += 64 / static_cast<int32_t>(sizeof(T))) {
     __builtin_prefetch(row + d, 0, 2);
   }
-}
-
-// The keys of one head in one tile.
-template <class T>
-struct HeadTile {
-  const T* k[kTileKeys];
-  const T* v[kTileKeys];
-  // The same head's rows some tiles on, fetched into L2 one by one between this tile's.
-  const T* k_next[kTileKeys];
-  const T* v_next[kTileKeys];
-  alignas(64) float k_scale[kTileKeys];
-  alignas(64) float v_scale[kTileKeys];
-  bool has_token_scales;
-  // Keys in a masked tile whose V is not finite: zeros stand in for it, and the rows that see it
-  // add it by themselves.
-  int32_t num_unsafe;
-  int32_t unsafe[kTileKeys];
-};
-
-template <class T>
-PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
-  for (int32_t d = 0; d < head_dim; ++d) {
-    const float x = to_float(row[d]);
-    if (!(x - x == 0.0f)) return false;
-  }
-  return true;
-}
-
-template <class T>
-PAGODA_HD HeadTile<T> head_tile(const AttentionParams& params, const KeyTile& tile,
-                                int32_t kv_head) {
-  const PagedKvParams& kv = params.kv;
-  const KeyRows& keys = tile.keys;
-  const T* k = head_rows<T>(kv.k, kv_head);
-  const T* v = head_rows<T>(kv.v, kv_head);
-  HeadTile<T> head;
-  head.has_token_scales = kv.k_token_scale.data != nullptr;
-  head.num_unsafe = 0;
-  const T* zero = reinterpret_cast<const T*>(kZeroRow);
-  for (int i = 0; i < kTileKeys; ++i) {
-    head.k[i] = i < keys.num_keys ? k + keys.k_offset[i] : zero;
-    head.v[i] = i < keys.num_keys ? v + keys.v_offset[i] : zero;
-    head.k_next[i] = i < tile.prefetch.num_keys ? k + tile.prefetch.k_offset[i] : zero;
-    head.v_next[i] = i < tile.prefetch.num_keys ? v + tile.prefetch.v_offset[i] : zero;
-  }
-  for (int i = 0; tile.masked && i < keys.num_keys; ++i) {
-    if (is_finite_row(head.v[i], params.head_dim)) continue;
-    head.unsafe[head.num_unsafe++] = i;
-    head.v[i] = zero;
-  }
-  for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
-    const bool there = i < keys.num_keys;
-    head.k_scale[i] = there ? *scale_address(kv.k_token_scale, keys.slots[i], kv_head) : 0.0f;
-    head.v_scale[i] = there ? *scale_address(kv.v_token_scale, keys.slots[i], kv_head) : 0.0f;
-  }
-  return head;
 }
 
 // dots[r][key] = dot(q_r, k_key). q rows are padded with zeros to whole vectors.
@@ -129,10 +98,14 @@ PAGODA_HD void dot_tile(const HeadTile<T>& head, const float* q, int32_t q_strid
     for (int r = 0; r < kRows; ++r) {
       for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
     }
-    for (int j = 0; j < kKeys; ++j) prefetch_row(head.k_next[i + j], head_dim);
+    for (int j = 0; j < kKeys && i + j < head.tile.next.num_keys; ++j) {
+      prefetch_row(head.k + head.tile.next.k_offset[i + j], head_dim);
+    }
+    const T* keys[kKeys];
+    for (int j = 0; j < kKeys; ++j) keys[j] = head.k + head.tile.keys.k_offset[i + j];
     auto step = [&](int32_t d, int count) {
       F32 key[kKeys];
-      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(head.k[i + j] + d, count);
+      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(keys[j] + d, count);
       for (int r = 0; r < kRows; ++r) {
         const F32 query = F32::load(q + r * q_stride + d);
         for (int j = 0; j < kKeys; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
@@ -150,51 +123,58 @@ PAGODA_HD void dot_tile(const HeadTile<T>& head, const float* q, int32_t q_strid
   }
 }
 
+// The values that rows add up: where they lie, and each row's weight of each.
+template <int kRows>
+struct Weighed {
+  int32_t num_keys;
+  int64_t v_offset[kTileKeys];
+  alignas(64) float weights[kRows][kTileKeys];
+  float factors[kRows];  // of what the rows have so far
+};
+
 // out_r <- out_r * factor_r + sum over keys of weight_r,key * v_key, for `kVectors` vectors of
 // head_dim from d on.
 template <class T, int kRows, int kVectors>
-PAGODA_HD void weigh_block(const HeadTile<T>& head, int32_t num_keys, int32_t head_dim,
-                           const float (&weights)[kRows][kTileKeys], const float (&factors)[kRows],
-                           int32_t d, int count, float* out, int32_t out_stride) {
+PAGODA_HD void weigh_block(const HeadTile<T>& head, const Weighed<kRows>& weighed, int32_t head_dim,
+                           int32_t d, int count, RowStates result) {
   F32 sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int b = 0; b < kVectors; ++b) {
-      sum[r][b] = F32::load(out + r * out_stride + d + b * kLanes) * F32(factors[r]);
+      sum[r][b] =
+          F32::load(result.out + r * result.out_stride + d + b * kLanes) * F32(weighed.factors[r]);
     }
   }
-  for (int32_t i = 0; i < num_keys; ++i) {
+  for (int32_t i = 0; i < weighed.num_keys; ++i) {
+    if (d == 0 && i < head.tile.next.num_keys) {
+      prefetch_row(head.v + head.tile.next.v_offset[i], head_dim);
+    }
+    const T* row = head.v + weighed.v_offset[i] + d;
     F32 value[kVectors];
-    if (d == 0) prefetch_row(head.v_next[i], head_dim);
-    for (int b = 0; b < kVectors; ++b) value[b] = load_elements(head.v[i] + d + b * kLanes, count);
+    for (int b = 0; b < kVectors; ++b) value[b] = load_elements(row + b * kLanes, count);
     for (int r = 0; r < kRows; ++r) {
-      for (int b = 0; b < kVectors; ++b) {
-        sum[r][b] = fma(F32(weights[r][i]), value[b], sum[r][b]);
-      }
+      const F32 weight(weighed.weights[r][i]);
+      for (int b = 0; b < kVectors; ++b) sum[r][b] = fma(weight, value[b], sum[r][b]);
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int b = 0; b < kVectors; ++b) sum[r][b].store(out + r * out_stride + d + b * kLanes);
+    for (int b = 0; b < kVectors; ++b) {
+      sum[r][b].store(result.out + r * result.out_stride + d + b * kLanes);
+    }
   }
 }
 
 template <class T, int kRows>
-PAGODA_HD void weigh_tile(const HeadTile<T>& head, int32_t num_keys,
-                          const float (&weights)[kRows][kTileKeys], const float (&factors)[kRows],
-                          int32_t head_dim, float* out, int32_t out_stride) {
+PAGODA_HD void weigh_tile(const HeadTile<T>& head, const Weighed<kRows>& weighed, int32_t head_dim,
+                          RowStates result) {
   constexpr int kVectors = kLanes >= 16 ? 4 : 2;  // sums that the registers hold
   int32_t d = 0;
   for (; d + kVectors * kLanes <= head_dim; d += kVectors * kLanes) {
-    weigh_block<T, kRows, kVectors>(head, num_keys, head_dim, weights, factors, d, kLanes, out,
-                                    out_stride);
+    weigh_block<T, kRows, kVectors>(head, weighed, head_dim, d, kLanes, result);
   }
   for (; d + kLanes <= head_dim; d += kLanes) {
-    weigh_block<T, kRows, 1>(head, num_keys, head_dim, weights, factors, d, kLanes, out,
-                             out_stride);
+    weigh_block<T, kRows, 1>(head, weighed, head_dim, d, kLanes, result);
   }
-  if (d < head_dim) {
-    weigh_block<T, kRows, 1>(head, num_keys, head_dim, weights, factors, d, kLanes / 2, out,
-                             out_stride);
-  }
+  if (d < head_dim) weigh_block<T, kRows, 1>(head, weighed, head_dim, d, kLanes / 2, result);
 }
 
 // Dots of one row with a tile's keys to base-2 logits, hidden keys -inf.
@@ -252,37 +232,84 @@ PAGODA_HD float update_row(SoftmaxState* state, const F32 (&x)[kTileVectors], fl
   return factor;
 }
 
+template <class T>
+PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
+  float zero = 0.0f;
+  for (int32_t d = 0; d < head_dim; ++d) zero += to_float(row[d]) - to_float(row[d]);
+  return zero == 0.0f;
+}
+
+// Values that are not finite, in a tile that rows see in part: 0 * NaN is NaN, so they are taken
+// out of the sum, and added to the rows that see them.
+template <int kRows>
+struct InfiniteValues {
+  int32_t num_keys = 0;
+  int64_t v_offset[kTileKeys];
+  float weights[kRows][kTileKeys];
+  bool visible[kRows][kTileKeys];
+};
+
+template <class T, int kRows>
+void take_infinite(const HeadTile<T>& head, const F32 (&x)[kRows][kTileVectors], int32_t head_dim,
+                   Weighed<kRows>* weighed, InfiniteValues<kRows>* infinite) {
+  int32_t kept = 0;
+  for (int32_t i = 0; i < weighed->num_keys; ++i) {
+    const int64_t offset = weighed->v_offset[i];
+    const bool is_finite = is_finite_row(head.v + offset, head_dim);
+    const int32_t n = infinite->num_keys;
+    for (int r = 0; r < kRows; ++r) {
+      const float weight = weighed->weights[r][i];
+      infinite->weights[r][n] = weight;
+      infinite->visible[r][n] = x[r][i / kLanes].raw[i % kLanes] != -kInfinity;
+      weighed->weights[r][kept] = weight;
+    }
+    infinite->v_offset[n] = offset;
+    weighed->v_offset[kept] = offset;
+    infinite->num_keys += !is_finite;
+    kept += is_finite;
+  }
+  weighed->num_keys = kept;
+}
+
+template <class T, int kRows>
+void add_infinite(const HeadTile<T>& head, const InfiniteValues<kRows>& infinite, int32_t head_dim,
+                  RowStates result) {
+  for (int32_t i = 0; i < infinite.num_keys; ++i) {
+    const T* row = head.v + infinite.v_offset[i];
+    for (int r = 0; r < kRows; ++r) {
+      if (!infinite.visible[r][i]) continue;
+      float* out = result.out + r * result.out_stride;
+      for (int32_t d = 0; d < head_dim; ++d) out[d] += infinite.weights[r][i] * to_float(row[d]);
+    }
+  }
+}
+
 // kRows rows of one head over one tile.
 template <class T, int kRows>
-void attend_rows(const AttentionParams& params, const ItemRows& rows, const KeyTile& tile,
-                 const HeadTile<T>& head, int32_t kv_head, int32_t row, const float* q,
-                 RowStates result) {
+void attend_rows(const AttentionParams& params, const ItemRows& rows, const HeadTile<T>& head,
+                 int32_t kv_head, int32_t row, const float* q, RowStates result) {
+  const KeyTile& tile = head.tile;
   F32 x[kRows][kTileVectors];
   dot_tile<T, kRows>(head, q, result.out_stride, params.head_dim, x);
-  alignas(64) float weights[kRows][kTileKeys];
-  float factors[kRows];
+  Weighed<kRows> weighed;
+  weighed.num_keys = tile.keys.num_keys;
+  __builtin_memcpy(weighed.v_offset, tile.keys.v_offset, sizeof(weighed.v_offset));
   const float scale = logit_scale(params, rows.seq, kv_head);
   for (int r = 0; r < kRows; ++r) {
     row_logits(params, rows, tile, kv_head, row + r, scale,
                head.has_token_scales ? head.k_scale : nullptr, x[r]);
-    factors[r] = update_row(result.state + r, x[r], weights[r]);
+    float* weights = weighed.weights[r];
+    weighed.factors[r] = update_row(result.state + r, x[r], weights);
     if (!head.has_token_scales) continue;
     for (int g = 0; g < kTileVectors; ++g) {
-      const F32 weight = F32::load(weights[r] + g * kLanes) * F32::load(head.v_scale + g * kLanes);
-      select(x[r][g] == F32(-kInfinity), F32(0.0f), weight).store(weights[r] + g * kLanes);
+      const F32 weight = F32::load(weights + g * kLanes) * F32::load(head.v_scale + g * kLanes);
+      select(x[r][g] == F32(-kInfinity), F32(0.0f), weight).store(weights + g * kLanes);
     }
   }
-  weigh_tile<T, kRows>(head, tile.keys.num_keys, weights, factors, params.head_dim, result.out,
-                       result.out_stride);
-  for (int32_t u = 0; u < head.num_unsafe; ++u) {
-    const int32_t i = head.unsafe[u];
-    const T* v = head_rows<T>(params.kv.v, kv_head) + tile.keys.v_offset[i];
-    for (int r = 0; r < kRows; ++r) {
-      if (x[r][i / kLanes].raw[i % kLanes] == -kInfinity) continue;
-      float* out = result.out + r * result.out_stride;
-      for (int32_t d = 0; d < params.head_dim; ++d) out[d] += weights[r][i] * to_float(v[d]);
-    }
-  }
+  InfiniteValues<kRows> infinite;
+  if (tile.masked) take_infinite<T, kRows>(head, x, params.head_dim, &weighed, &infinite);
+  weigh_tile<T, kRows>(head, weighed, params.head_dim, result);
+  add_infinite<T, kRows>(head, infinite, params.head_dim, result);
 }
 
 template <class T>
@@ -295,16 +322,16 @@ void attend_head(const AttentionParams& params, const ItemRows& rows, const KeyT
     const float* q_part = q + row * result.out_stride;
     switch (min_of(rows.num_rows - row, kRowsPerPass)) {
       case 1:
-        attend_rows<T, 1>(params, rows, tile, head, kv_head, row, q_part, part);
+        attend_rows<T, 1>(params, rows, head, kv_head, row, q_part, part);
         break;
       case 2:
-        attend_rows<T, 2>(params, rows, tile, head, kv_head, row, q_part, part);
+        attend_rows<T, 2>(params, rows, head, kv_head, row, q_part, part);
         break;
       case 3:
-        attend_rows<T, 3>(params, rows, tile, head, kv_head, row, q_part, part);
+        attend_rows<T, 3>(params, rows, head, kv_head, row, q_part, part);
         break;
       default:
-        attend_rows<T, 4>(params, rows, tile, head, kv_head, row, q_part, part);
+        attend_rows<T, 4>(params, rows, head, kv_head, row, q_part, part);
         break;
     }
   }
@@ -343,7 +370,7 @@ void attend_few_rows_of(const AttentionParams& params, const WorkItem& item, KvR
         .begin = begin,
         .masked = end - begin < kTileKeys || !unmasked.contains({begin, end}),
         .keys = KeyRows(params.kv, pages, begin, end),
-        .prefetch = KeyRows(params.kv, pages, begin + ahead, min_of(end + ahead, kv.end))};
+        .next = KeyRows(params.kv, pages, begin + ahead, min_of(end + ahead, kv.end))};
     for (int32_t h = 0; h < item.num_kv_heads; ++h) {
       const int32_t first = h * item.num_rows;
       attend_head<T>(
