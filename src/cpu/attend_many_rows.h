@@ -5,9 +5,9 @@
 #ifndef PAGODA_CPU_ATTEND_MANY_ROWS_H_
 #define PAGODA_CPU_ATTEND_MANY_ROWS_H_
 
-#include "core/paged_kv.h"
 #include "cpu/item_rows.h"
 #include "cpu/kernels.h"
+#include "cpu/kv_strip.h"
 #include "cpu/load_rows.h"
 #include "cpu/simd.h"
 #include "semantics/quant.h"
@@ -44,19 +44,6 @@ struct Band {
   KvRange unmasked;  // keys that every row sees
 };
 
-// The keys of one strip, widened.
-struct Strip {
-  int32_t begin;
-  int32_t num_keys;
-  TokenSlot slots[kStripKeys];
-  float k_scale[kStripKeys];  // 1 without scales per token
-  float v_scale[kStripKeys];
-  // Keys whose V is not finite, in a strip that some row sees in part: zeros stand in for it, and
-  // the rows that see it add it by themselves.
-  int32_t num_unsafe;
-  int32_t unsafe[kStripKeys];
-};
-
 struct ManyRowsScratch {
   Band bands[kManyRowsTile / kBandRows];
   Strip strip;
@@ -86,8 +73,8 @@ class ManyRows {
     const int32_t band_floats = kManyRowsTile * head_dim_;
     q_ = reinterpret_cast<float*>(&s_ + 1);
     out_ = q_ + band_floats;
-    k_ = out_ + band_floats;
-    v_ = k_ + kStripKeys * head_dim_;
+    kv_.k = out_ + band_floats;
+    kv_.v = kv_.k + kStripKeys * head_dim_;
     num_bands_ = ceil_div(rows_.num_rows, kBandRows);
   }
 
@@ -154,61 +141,9 @@ class ManyRows {
   }
 
   void load_strip(int32_t begin, int32_t end) {
-    Strip& strip = s_.strip;
-    strip.begin = begin;
-    strip.num_keys = end - begin;
-    strip.num_unsafe = 0;
-    const int32_t* pages = page_ids(params_.kv.block_table, rows_.seq);
-    for (int32_t i = 0; i < strip.num_keys; ++i) {
-      strip.slots[i] = token_slot(pages, params_.kv.page_size, begin + i);
-    }
-    visit_dtype(params_.kv.dtype, [&](auto type) { widen_strip<decltype(type)>(); });
-    bool masked = false;
-    for (int32_t b = 0; b < num_bands_; ++b) masked |= is_masked(s_.bands[b]);
-    if (masked) set_unsafe_aside();
-    // The last group of keys is computed whole.
-    const int32_t padded = round_up(strip.num_keys, kUnroll);
-    __builtin_memset(k_ + strip.num_keys * head_dim_, 0,
-                     sizeof(float) * (padded - strip.num_keys) * head_dim_);
-  }
-
-  template <class T>
-  void widen_strip() {
-    Strip& strip = s_.strip;
-    const PagedKvParams& kv = params_.kv;
-    for (int32_t i = 0; i < strip.num_keys; ++i) {
-      const TokenSlot slot = strip.slots[i];
-      widen_row(k_ + i * head_dim_,
-                static_cast<const T*>(kv.k.data) + row_offset(kv.k, slot, kv_head_));
-      widen_row(v_ + i * head_dim_,
-                static_cast<const T*>(kv.v.data) + row_offset(kv.v, slot, kv_head_));
-      strip.k_scale[i] = has_token_scales_ ? *scale_address(kv.k_token_scale, slot, kv_head_) : 1;
-      strip.v_scale[i] = has_token_scales_ ? *scale_address(kv.v_token_scale, slot, kv_head_) : 1;
-    }
-  }
-
-  // Rows of a strip are packed, so the last vector must not run over into the next row.
-  template <class T>
-  PAGODA_HD void widen_row(float* destination, const T* source) {
-    int32_t d = 0;
-    for (; d + kLanes <= head_dim_; d += kLanes) {
-      load_elements(source + d, kLanes).store(destination + d);
-    }
-    if (d < head_dim_) {
-      const F32 half = load_elements(source + d, kLanes / 2);
-      __builtin_memcpy(destination + d, &half, kVectorBytes / 2);
-    }
-  }
-
-  void set_unsafe_aside() {
-    Strip& strip = s_.strip;
-    for (int32_t i = 0; i < strip.num_keys; ++i) {
-      float* v = v_ + i * head_dim_;
-      float zero = 0.0f;
-      for (int32_t d = 0; d < head_dim_; ++d) zero += v[d] - v[d];
-      if (zero == 0.0f) continue;
-      strip.unsafe[strip.num_unsafe++] = i;
-      __builtin_memset(v, 0, sizeof(float) * head_dim_);
+    s_.strip.load(params_, rows_.seq, kv_head_, {begin, end}, kv_);
+    for (int32_t b = 0; b < num_bands_; ++b) {
+      if (is_masked(s_.bands[b])) return s_.strip.set_infinite_aside(kv_);
     }
   }
 
@@ -231,13 +166,13 @@ class ManyRows {
       masked ? softmax<false, true>(&band, out) : softmax<false, false>(&band, out);
     }
     weigh_values(out);
-    if (masked && strip.num_unsafe > 0) add_unsafe(out);
+    if (masked && strip.num_infinite > 0) add_infinite(out);
   }
 
   // scores[key][row] = dot(k, q).
   void multiply_keys(const float* q) {
     for (int32_t i = 0; i < s_.strip.num_keys; i += kUnroll) {
-      const float* k = k_ + i * head_dim_;
+      const float* k = kv_.k + i * head_dim_;
       F32 sum[kUnroll][kBandVectors];
       for (auto& key : sum) {
         for (F32& x : key) x = F32(0.0f);
@@ -309,7 +244,7 @@ class ManyRows {
         if constexpr (kMasked) {
           const Mask32 visible{I32::load(&s_.visible[i][v * kLanes]).raw};
           x = select(visible, x, F32(-kInfinity));
-          if (s_.strip.num_unsafe > 0) hide_infinite(x, &s_.visible[i][v * kLanes]);
+          if (s_.strip.num_infinite > 0) hide_infinite(x, &s_.visible[i][v * kLanes]);
         }
         if constexpr (kMasked || !kPlain) x.store(score);
         largest = max_lanes(largest, x);
@@ -372,7 +307,7 @@ class ManyRows {
         }
       }
       for (int32_t i = 0; i < num_keys; ++i) {
-        const float* value = v_ + i * head_dim_ + d;
+        const float* value = kv_.v + i * head_dim_ + d;
         F32 weight[kBandVectors];
         for (int v = 0; v < kBandVectors; ++v) weight[v] = F32::load(&s_.scores[i][v * kLanes]);
         for (int j = 0; j < kUnroll; ++j) {
@@ -388,17 +323,12 @@ class ManyRows {
     }
   }
 
-  // Only the rows that see a key whose V is not finite get it: 0 * NaN is NaN.
-  void add_unsafe(float* out) {
+  // Only the rows that see a value that is not finite get it: 0 * NaN is NaN.
+  void add_infinite(float* out) {
     const Strip& strip = s_.strip;
-    for (int32_t u = 0; u < strip.num_unsafe; ++u) {
-      const int32_t i = strip.unsafe[u];
-      visit_dtype(params_.kv.dtype, [&](auto type) {
-        load_row(s_.row,
-                 static_cast<const decltype(type)*>(params_.kv.v.data) +
-                     row_offset(params_.kv.v, strip.slots[i], kv_head_),
-                 head_dim_);
-      });
+    for (int32_t u = 0; u < strip.num_infinite; ++u) {
+      const int32_t i = strip.infinite[u];
+      strip.load_value(params_, kv_head_, i, s_.row);
       for (int32_t lane = 0; lane < kBandRows; ++lane) {
         if (s_.visible[i][lane] == 0) continue;
         for (int32_t d = 0; d < head_dim_; ++d) {
@@ -419,8 +349,7 @@ class ManyRows {
   ManyRowsScratch& s_;
   float* q_;
   float* out_;
-  float* k_;
-  float* v_;
+  StripArrays kv_;
 };
 
 void attend_many_rows(const AttentionParams& params, const WorkItem& item, KvRange kv,
