@@ -1,0 +1,290 @@
+// The C API: the whole of attention.h and kv_cache.h, in C99. Fields have the names, shapes, dtypes
+// and meanings that those headers give them; nested C++ structs are laid flat.
+//
+//   PagodaProblem problem;
+//   pagoda_problem_init(&problem);                     // defaults, and the struct's size
+//   problem.q = pagoda_contiguous(q, PAGODA_BFLOAT16, 3, (int64_t[]){6, 8, 64}, device);
+//   ...
+//   if (pagoda_unified_attention(&problem, workspace, NULL) != PAGODA_OK)
+//   puts(pagoda_last_error());
+//
+// Structs that start with struct_size grow at their end only, and a new field's default is what the
+// library did before it: a program compiled against an older header runs with a newer library.
+// Call the struct's _init function first. An optional tensor is absent when its data is NULL.
+//
+// Functions that return a status return PAGODA_OK or one of the codes below, and then
+// pagoda_last_error() says which argument, what it got and what it wants. Nothing is written by a
+// call that finds its arguments invalid. No C++ exception leaves a function. Several threads may
+// call at once.
+#ifndef PAGODA_C_API_H_
+#define PAGODA_C_API_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pagoda/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Enumerations are passed as int32_t. The values never change.
+typedef int32_t PagodaStatus;
+enum {
+  PAGODA_OK = 0,
+  PAGODA_INVALID_ARGUMENT = 1,     // the caller can fix it; nothing was written
+  PAGODA_UNSUPPORTED = 2,          // legal, but this build or device has no code for it
+  PAGODA_WORKSPACE_TOO_SMALL = 3,  // the message says how many bytes are needed
+  PAGODA_INVALID_CONTENTS = 4,     // checked mode: a page id, length or scale is out of range
+  PAGODA_DEVICE_ERROR = 5,         // the driver or the device reported an error
+  PAGODA_INTERNAL = 6              // a bug in the library, or out of memory
+};
+
+typedef int32_t PagodaDType;
+enum {
+  PAGODA_FLOAT32 = 0,
+  PAGODA_FLOAT16 = 1,
+  PAGODA_BFLOAT16 = 2,
+  PAGODA_FLOAT8_E4M3 = 3,
+  PAGODA_FLOAT8_E5M2 = 4,
+  PAGODA_INT8 = 5,
+  PAGODA_UINT8 = 6,
+  PAGODA_INT32 = 7,
+  PAGODA_INT64 = 8
+};
+
+enum { PAGODA_CPU = 0, PAGODA_CUDA = 1 };                           // PagodaDevice.type
+enum { PAGODA_LSE_HEADS_TOKENS = 0, PAGODA_LSE_TOKENS_HEADS = 1 };  // lse_layout
+enum { PAGODA_SPLIT_BALANCED = 0, PAGODA_SPLIT_FIXED = 1 };         // split_policy
+enum { PAGODA_MAX_RANK = 4 };
+
+typedef struct PagodaDevice {
+  int32_t type;
+  int32_t index;
+} PagodaDevice;
+
+// A borrowed, strided tensor; strides count elements. All zero bytes = absent.
+typedef struct PagodaTensor {
+  void* data;
+  PagodaDType dtype;
+  PagodaDevice device;
+  int32_t rank;
+  int64_t shape[PAGODA_MAX_RANK];
+  int64_t stride[PAGODA_MAX_RANK];
+} PagodaTensor;
+
+// Scratch memory of pagoda_workspace_size() bytes on the device that computes; 64-byte aligned,
+// 256 on CUDA.
+typedef struct PagodaWorkspace {
+  void* data;
+  size_t bytes;
+} PagodaWorkspace;
+
+// The caller's thread pool: run() calls task(task_context, i, worker) once for each i in
+// [0, num_tasks), 0 <= worker < num_workers, and returns when all are done. See types.h.
+typedef void (*PagodaParallelTask)(void* task_context, int64_t index, int32_t worker);
+typedef struct PagodaParallelFor {
+  void (*run)(void* pool, int64_t num_tasks, PagodaParallelTask task, void* task_context);
+  void* pool;
+  int32_t num_workers;
+} PagodaParallelFor;
+
+// Where and how a call runs. Wherever one is taken, NULL stands for one of defaults.
+typedef struct PagodaExecution {
+  size_t struct_size;
+  void* stream;                           // cudaStream_t; unused on the CPU
+  const PagodaParallelFor* parallel_for;  // CPU only; NULL = the library's own pool
+} PagodaExecution;
+
+// AttentionProblem of attention.h.
+typedef struct PagodaProblem {
+  size_t struct_size;
+
+  PagodaTensor q;    // [num_tokens, num_q_heads, head_dim] bf16, f16, f32 (CPU) or e4m3
+  PagodaTensor out;  // [num_tokens, num_q_heads, head_dim] q's dtype, bf16 or e4m3
+  PagodaTensor lse;  // optional f32 [num_q_heads, num_tokens], or by lse_layout
+  int32_t lse_layout;
+
+  PagodaTensor k_pages;  // [num_pages, page_size, num_kv_heads, head_dim] q's dtype, fp8 or int8
+  PagodaTensor v_pages;
+  PagodaTensor block_table;   // int32 [num_seqs, max_pages]; or these two:
+  PagodaTensor page_indptr;   // int32 [num_seqs + 1]
+  PagodaTensor page_indices;  // int32 [num_page_entries]
+  PagodaTensor k_scale;       // f32, one element, [num_kv_heads] or [num_seqs, num_kv_heads]
+  PagodaTensor v_scale;
+  PagodaTensor k_token_scale;  // f32 [num_pages, page_size, num_kv_heads]
+  PagodaTensor v_token_scale;
+
+  PagodaTensor cu_seqlens_q;  // int32 [num_seqs + 1]
+  PagodaTensor seqused_k;     // int32 [num_seqs]
+  int32_t max_seqlen_q;       // 0 = num_tokens
+  int32_t max_seqlen_k;       // 0 = what the block table can hold
+
+  float softmax_scale;        // 0 = 1 / sqrt(head_dim)
+  float logits_soft_cap;      // 0 = off
+  PagodaTensor q_scale;       // e4m3 q only; f32, shapes as k_scale
+  PagodaTensor out_scale;     // e4m3 out only; f32, one element
+  PagodaTensor alibi_slopes;  // f32 [num_q_heads]
+  int32_t alibi_sqrt;         // 0 or 1
+  PagodaTensor bias;          // f32 [rows, columns] or [num_seqs, rows, columns]
+  PagodaTensor sinks;         // f32, bf16 or f16 [num_q_heads]
+
+  int32_t causal;               // 0 or 1; default 1
+  PagodaTensor causal_per_seq;  // uint8 [num_seqs]
+  int32_t window_left;          // default -1 = unlimited
+  int32_t window_right;         // default -1 = unlimited
+  int32_t chunk_size;
+  int32_t chunk_lookback;
+  PagodaTensor prefix_lens;           // int32 [num_seqs]
+  int32_t prefix_window_left;         // default -1
+  PagodaTensor tree_words;            // int64 [num_tokens]
+  PagodaTensor bidirectional_ranges;  // int32 [num_seqs, max_ranges, 2]
+  int32_t clamp_ranges_to_window_left;
+
+  int32_t split_policy;
+  int32_t fixed_split_keys;  // a multiple of 64; 0 = 1024
+  int32_t checked;           // CPU: 1 = verify lengths, page ids and scales first
+} PagodaProblem;
+
+// Upper bounds that size a workspace.
+typedef struct PagodaLimits {
+  size_t struct_size;
+  PagodaDevice device;
+  int64_t max_num_tokens;
+  int32_t max_num_seqs;
+  int32_t max_seqlen_k;
+  int32_t num_q_heads;
+  int32_t num_kv_heads;
+  int32_t head_dim;
+  int32_t split_policy;
+  int32_t fixed_split_keys;
+  int32_t num_workers;  // CPU: of the thread pool; 0 = the library's own pool
+} PagodaLimits;
+
+// A planned step, made by pagoda_plan(). Copyable; valid as long as the workspace is and its
+// contents are left alone.
+typedef struct PagodaPlan {
+  uint64_t storage[32];
+} PagodaPlan;
+
+// What a planned batch will do. The texts belong to the calling thread and stay until its next
+// pagoda_explain().
+typedef struct PagodaExplanation {
+  size_t struct_size;
+  const char* backend;
+  const char* kernel;
+  const char* text;    // lines of "key: value"
+  int64_t num_items;   // work items
+  int64_t num_splits;  // items that write partial results
+  int64_t kv_bytes;    // bytes of K and V that must be read at least once
+  int64_t flops;
+} PagodaExplanation;
+
+// WriteKvCache and Rope of kv_cache.h.
+typedef struct PagodaWriteKvCache {
+  size_t struct_size;
+  PagodaTensor k;  // [num_tokens, num_kv_heads, head_dim] f32, f16 or bf16
+  PagodaTensor v;
+  PagodaTensor k_pages;  // [num_pages, page_size, num_kv_heads, head_dim] k's dtype, fp8 or int8
+  PagodaTensor v_pages;
+  PagodaTensor slot_mapping;  // int64 [num_tokens]; negative = skip
+  PagodaTensor k_scale;       // fp8 pages: f32, one element or [num_kv_heads]
+  PagodaTensor v_scale;
+  PagodaTensor k_token_scale;  // written: f32 [num_pages, page_size, num_kv_heads]
+  PagodaTensor v_token_scale;
+  PagodaTensor rope_cos_sin;    // [max_position, rotary_dim] f32, f16 or bf16; absent = no rotation
+  PagodaTensor rope_positions;  // int64 [num_tokens]
+  PagodaTensor rope_q;          // optional [num_tokens, num_q_heads, head_dim], rotated in place
+  int32_t rope_interleaved;     // 0 = neox pairs (i, i + rotary_dim / 2), 1 = pairs (2i, 2i + 1)
+  int32_t checked;
+} PagodaWriteKvCache;
+
+// One partial result. Its layout never changes.
+typedef struct PagodaState {
+  PagodaTensor out;  // [num_tokens, num_q_heads, head_dim] f32, f16 or bf16
+  PagodaTensor lse;  // f32, by lse_layout
+} PagodaState;
+
+// GatherKvCache of kv_cache.h.
+typedef struct PagodaGatherKvCache {
+  size_t struct_size;
+  PagodaTensor k_pages;  // pages, table and scales as in PagodaProblem
+  PagodaTensor v_pages;
+  PagodaTensor block_table;
+  PagodaTensor page_indptr;
+  PagodaTensor page_indices;
+  PagodaTensor k_scale;
+  PagodaTensor v_scale;
+  PagodaTensor k_token_scale;
+  PagodaTensor v_token_scale;
+  PagodaTensor cu_seqlens_k;  // int32 [num_seqs + 1]
+  PagodaTensor seq_starts;    // optional int32 [num_seqs]
+  PagodaTensor k_out;  // [num_rows, num_kv_heads, head_dim] the pages' dtype, f32, f16 or bf16
+  PagodaTensor v_out;
+  int32_t checked;
+} PagodaGatherKvCache;
+
+// CopyPages of kv_cache.h.
+typedef struct PagodaCopyPages {
+  size_t struct_size;
+  PagodaTensor source;       // [num_pages, page_size, num_kv_heads, head_dim]
+  PagodaTensor destination;  // the same but for its number of pages
+  PagodaTensor page_pairs;   // int64 [num_pairs, 2]; in host memory for pagoda_swap_pages()
+  int32_t checked;
+} PagodaCopyPages;
+
+PAGODA_API const char* pagoda_version(void);                   // "major.minor.patch"
+PAGODA_API const char* pagoda_status_name(PagodaStatus code);  // "invalid argument", ...
+
+// What the calling thread's last call that returned a status had to say; "" if it was PAGODA_OK.
+// Never NULL; valid until the thread's next such call.
+PAGODA_API const char* pagoda_last_error(void);
+
+// Set struct_size and every field to its default.
+PAGODA_API void pagoda_execution_init(PagodaExecution* execution);
+PAGODA_API void pagoda_problem_init(PagodaProblem* problem);
+PAGODA_API void pagoda_limits_init(PagodaLimits* limits);
+PAGODA_API void pagoda_explanation_init(PagodaExplanation* explanation);
+PAGODA_API void pagoda_write_kv_cache_init(PagodaWriteKvCache* args);
+PAGODA_API void pagoda_gather_kv_cache_init(PagodaGatherKvCache* args);
+PAGODA_API void pagoda_copy_pages_init(PagodaCopyPages* args);
+
+// A dense row-major tensor. `shape` has `rank` extents; const data is taken for tensors that are
+// only read. A rank outside [0, PAGODA_MAX_RANK] is kept for the call that takes it to refuse.
+PAGODA_API PagodaTensor pagoda_contiguous(const void* data, PagodaDType dtype, int32_t rank,
+                                          const int64_t* shape, PagodaDevice device);
+
+// The limits that exactly fit `problem`; `limits` needs no initialisation but struct_size.
+PAGODA_API PagodaStatus pagoda_limits_of(const PagodaProblem* problem,
+                                         const PagodaExecution* execution, PagodaLimits* limits);
+PAGODA_API PagodaStatus pagoda_workspace_size(const PagodaLimits* limits, size_t* bytes);
+PAGODA_API PagodaStatus pagoda_plan(const PagodaProblem* problem, PagodaWorkspace workspace,
+                                    const PagodaExecution* execution, PagodaPlan* plan);
+PAGODA_API PagodaStatus pagoda_attention(const PagodaProblem* problem, const PagodaPlan* plan,
+                                         const PagodaExecution* execution);
+// pagoda_plan() and pagoda_attention().
+PAGODA_API PagodaStatus pagoda_unified_attention(const PagodaProblem* problem,
+                                                 PagodaWorkspace workspace,
+                                                 const PagodaExecution* execution);
+// PAGODA_OK if pagoda_attention() would take `problem`; else the last error has the reasons.
+PAGODA_API PagodaStatus pagoda_supported(const PagodaProblem* problem);
+PAGODA_API PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan,
+                                       PagodaExplanation* explanation);
+
+PAGODA_API PagodaStatus pagoda_write_kv_cache(const PagodaWriteKvCache* args,
+                                              const PagodaExecution* execution);
+PAGODA_API PagodaStatus pagoda_merge_states(const PagodaState* states, int32_t num_states,
+                                            const PagodaState* merged, int32_t lse_layout,
+                                            const PagodaExecution* execution);
+PAGODA_API PagodaStatus pagoda_gather_kv_cache(const PagodaGatherKvCache* args,
+                                               const PagodaExecution* execution);
+PAGODA_API PagodaStatus pagoda_copy_pages(const PagodaCopyPages* args,
+                                          const PagodaExecution* execution);
+PAGODA_API PagodaStatus pagoda_swap_pages(const PagodaCopyPages* args,
+                                          const PagodaExecution* execution);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif
+
+#endif  // PAGODA_C_API_H_
