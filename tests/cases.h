@@ -17,6 +17,8 @@ enum class KvLayout { kNhd, kHnd, kInterleaved /* K and V rows side by side */, 
 enum class TableKind { kDense, kCsr };
 enum class ScaleKind { kNone, kScalar, kPerHead, kPerSeqHead, kPerTokenHead };
 enum class DataKind { kNormal, kLarge /* scores near +-1e4 */, kNegative /* all scores < -1e4 */ };
+// One visible element per sequence that is not finite.
+enum class NonFinite { kNone, kNanQ, kNanK, kNanV, kInfK, kInfV };
 
 struct Case {
   std::vector<std::pair<int32_t, int32_t>> seqs;  // (q_len, k_len)
@@ -31,6 +33,7 @@ struct Case {
   TableKind table = TableKind::kDense;
   ScaleKind scales = ScaleKind::kNone;
   DataKind data = DataKind::kNormal;
+  NonFinite non_finite = NonFinite::kNone;
   bool causal = true;
   bool causal_per_seq = false;  // random flags
   int32_t window_left = -1;
@@ -46,7 +49,7 @@ struct Case {
   bool alibi = false;
   bool alibi_sqrt = false;
   bool sinks = false;
-  int32_t bias = 0;  // 1 = one matrix, 2 = one per sequence
+  int32_t bias = 0;  // 1 = one matrix, 2 = one per sequence; some elements are -inf
   bool lse = true;
   bool lse_tokens_heads = false;
   bool out_scale = false;
@@ -56,9 +59,10 @@ struct Case {
   uint32_t seed = 1;
 };
 
-// "seqs=5x18,1x1328 heads=8/2 d=128 page=16 ..." Only what differs from the default is printed.
+// "seqs=5x18,1x1328 heads=8/2 d=128 page=16 ..." Sequences are q_len x k_len, "seqs=none" is an
+// empty batch. Only what differs from the default is printed.
 std::string to_line(const Case& c);
-// Returns false and says why in `error` (key, got, wanted) if `line` is no case.
+// Returns false and says why in `error` (key, got, wants) if `line` is no case.
 bool parse_case(const std::string& line, Case* c, std::string* error);
 
 // A case with its memory: random data from the seed, shuffled pages, unused pages, page tails and
@@ -73,6 +77,9 @@ class BuiltCase {
   const AttentionProblem& problem() const;  // host memory
   // Refills out and lse with the poison pattern.
   void poison_outputs();
+  // Empty, or where out or lse was written outside the rows that `written` [num_tokens] names:
+  // padding rows, gaps between rows and guard bands must still hold the poison pattern.
+  std::string stray_write(const std::vector<uint8_t>& written) const;
 
  private:
   struct Memory;
@@ -80,8 +87,9 @@ class BuiltCase {
 };
 
 // What the oracle says of a case's outputs, by the tolerances of the contract: max error <= 2 x
-// the naive same-dtype formula's + 1e-5 of the scale, mean error <= 1.5 x likewise; exact zeros,
-// -inf and NaN where the contract has them; padding rows and guard bands untouched.
+// the naive same-dtype formula's + 1e-5 of the scale, mean error <= 1.5 x likewise, each sequence
+// by itself; exact zeros, -inf and NaN where the contract has them; padding rows and guard bands
+// untouched. The errors are those of the sequence that came closest to its bounds.
 struct Verdict {
   bool ok = false;
   double max_error = 0.0;
@@ -93,10 +101,10 @@ struct Verdict {
 Verdict verify(const BuiltCase& built);
 
 // The named grids; each case small enough for the CPU.
-std::vector<Case> edge_cases();        // every row of section 4 of the contract
+std::vector<Case> edge_cases();  // every row of section 4 of the contract
 std::vector<Case> vllm_grid();
 std::vector<Case> flash_attention_grid();
-std::vector<Case> feature_grid();      // every mask, score, layout, scale and dtype feature
+std::vector<Case> feature_grid();  // every mask, score, layout, scale and dtype feature
 std::vector<Case> random_cases(int count, uint32_t seed);
 
 }  // namespace pagoda::testing
