@@ -157,7 +157,8 @@ class ManyRows {
     const Strip& strip = s_.strip;
     if (band.any.end <= strip.begin || band.any.begin >= strip.begin + strip.num_keys) return;
     multiply_keys(band_array(q_, index));
-    const bool masked = is_masked(band);
+    // Values set aside for another band's sake are missing from the strip for this one too.
+    const bool masked = is_masked(band) || strip.num_infinite > 0;
     if (masked) find_visible(band);
     float* out = band_array(out_, index);
     if (plain_ && !has_token_scales_) {
@@ -166,7 +167,7 @@ class ManyRows {
       masked ? softmax<false, true>(&band, out) : softmax<false, false>(&band, out);
     }
     weigh_values(out);
-    if (masked && strip.num_infinite > 0) add_infinite(out);
+    if (strip.num_infinite > 0) add_infinite(out);
   }
 
   // scores[key][row] = dot(k, q).
