@@ -11,6 +11,7 @@
 
 #include "api/c_convert.h"
 #include "api/c_struct.h"
+#include "core/validate.h"
 #include "pagoda/attention.h"
 #include "pagoda/kv_cache.h"
 
@@ -87,7 +88,7 @@ class ExecutionReader {
     const PagodaParallelFor& pool = *full.parallel_for;
     parallel_for_ = {.run = pool.run, .pool = pool.pool, .num_workers = pool.num_workers};
     execution_.parallel_for = &parallel_for_;
-    return {};
+    return pagoda::validate_execution(execution_);
   }
   const Execution& get() const { return execution_; }
 

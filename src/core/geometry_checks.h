@@ -16,6 +16,11 @@ Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim, 
 // Checks and lays out q, pages, page table and lengths.
 Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
 
+// The same for out, lse and scales, whose sizes the geometry gives.
+Status lay_out_out(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
+Status lay_out_lse(const AttentionProblem& problem, AttentionParams* params);
+Status lay_out_scales(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
+
 }  // namespace pagoda
 
 #endif  // PAGODA_CORE_GEOMETRY_CHECKS_H_

@@ -16,9 +16,13 @@ enum class ProblemUse {
   kCompute,  // everything
 };
 
-// Checks `problem` and lays it out for the backends.
+// Checks `problem` and lays it out for the backends. Sizes that do not fit fail alone, since all
+// else depends on them; otherwise the message has a line for every argument that is wrong.
 Status make_attention_params(const AttentionProblem& problem, ProblemUse use,
                              AttentionParams* params);
+
+// The caller's thread pool, if there is one.
+Status validate_execution(const Execution& execution);
 
 Status validate_limits(const AttentionLimits& limits);
 
@@ -26,6 +30,7 @@ Status validate_limits(const AttentionLimits& limits);
 // violation as (sequence, column, value).
 Status check_contents(const AttentionParams& params);
 
+// These check contents too where the arguments ask for it and the host can read them.
 Status validate_write_kv_cache(const WriteKvCache& args);
 Status validate_merge_states(const AttentionState* states, int32_t num_states,
                              const AttentionState& merged, LseLayout lse_layout);

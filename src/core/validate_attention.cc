@@ -2,7 +2,6 @@
 
 #include "core/checks.h"
 #include "core/geometry_checks.h"
-#include "core/kv_checks.h"
 #include "core/validate.h"
 
 namespace pagoda {
@@ -22,13 +21,6 @@ Status check_window(const char* name, int32_t window) {
   return invalid_argument(name, ": got ", window, ", wants ", name, " >= 0, or -1 for unlimited");
 }
 
-// The scales of q and out come with e4m3 only.
-Status check_belongs(const char* name, const TensorView& scale, const char* tensor, DType dtype) {
-  if (!scale.present() || dtype == DType::kFloat8E4M3) return {};
-  return invalid_argument(name, ": got one with ", tensor, " of dtype ", dtype_name(dtype),
-                          ", wants it with float8_e4m3 only; leave it out");
-}
-
 Status check_split(SplitPolicy policy, int32_t fixed_split_keys) {
   if (policy != SplitPolicy::kBalanced && policy != SplitPolicy::kFixed) {
     return invalid_argument("split_policy: got ", static_cast<int32_t>(policy),
@@ -37,67 +29,6 @@ Status check_split(SplitPolicy policy, int32_t fixed_split_keys) {
   if (fixed_split_keys >= 0 && fixed_split_keys % kSplitMultiple == 0) return {};
   return invalid_argument("fixed_split_keys: got ", fixed_split_keys, ", wants a multiple of ",
                           kSplitMultiple, ", or 0 for ", kDefaultFixedSplitKeys);
-}
-
-Status lay_out_out(const AttentionProblem& problem, ProblemUse use, AttentionParams* params) {
-  const TensorView& out = problem.out;
-  DTypeSet dtypes{DType::kBFloat16, DType::kFloat8E4M3};
-  if (kWideFloats.contains(problem.q.dtype)) dtypes = dtypes | DTypeSet{problem.q.dtype};
-  PAGODA_RETURN_IF_ERROR(check_tensor(out,
-                                      {.name = "out",
-                                       .dtypes = dtypes,
-                                       .shape = {{"num_tokens", params->num_tokens},
-                                                 {"num_q_heads", params->num_q_heads},
-                                                 {"head_dim", params->head_dim}},
-                                       .strides = StrideRule::kAlignedRows,
-                                       .is_written = true,
-                                       .data_may_be_null = use == ProblemUse::kPlan},
-                                      place_of(problem)));
-  params->out = {out.data, out.dtype, out.stride[0], out.stride[1]};
-  return {};
-}
-
-Status lay_out_lse(const AttentionProblem& problem, AttentionParams* params) {
-  const TensorView& lse = problem.lse;
-  PAGODA_RETURN_IF_ERROR(check_lse_layout(problem.lse_layout));
-  if (!lse.present()) return {};
-  const bool heads_first = problem.lse_layout == LseLayout::kHeadsTokens;
-  params->lse = static_cast<float*>(lse.data);
-  params->lse_token_stride = lse.stride[heads_first ? 1 : 0];
-  params->lse_head_stride = lse.stride[heads_first ? 0 : 1];
-  return check_lse(lse,
-                   {.name = "lse",
-                    .layout = problem.lse_layout,
-                    .num_tokens = params->num_tokens,
-                    .num_q_heads = params->num_q_heads,
-                    .is_written = true},
-                   place_of(problem));
-}
-
-Status lay_out_scales(const AttentionProblem& problem, ProblemUse use, AttentionParams* params) {
-  const Place place = place_of(problem);
-  const bool compute = use == ProblemUse::kCompute;
-  const PagedKvCache& kv = problem.kv;
-  PAGODA_RETURN_IF_ERROR(
-      check_kv_scales({kv.k_scale, kv.v_scale, kv.k_token_scale, kv.v_token_scale},
-                      {.pages = kv.k_pages,
-                       .num_seqs = params->num_seqs,
-                       .read_values = compute,
-                       .are_needed = compute},
-                      place));
-  PAGODA_RETURN_IF_ERROR(check_belongs("q_scale", problem.q_scale, "q", problem.q.dtype));
-  PAGODA_RETURN_IF_ERROR(check_scale(problem.q_scale,
-                                     {.name = "q_scale",
-                                      .num_seqs = params->num_seqs,
-                                      .num_kv_heads = params->num_kv_heads,
-                                      .read_values = compute},
-                                     place));
-  PAGODA_RETURN_IF_ERROR(check_belongs("out_scale", problem.out_scale, "out", problem.out.dtype));
-  params->q_scale = lay_out_scale(problem.q_scale);
-  params->out_scale = static_cast<const float*>(problem.out_scale.data);
-  return check_scale(problem.out_scale,
-                     {.name = "out_scale", .range = ScaleRange::kPositive, .read_values = compute},
-                     place);
 }
 
 Status lay_out_score(const AttentionProblem& problem, AttentionParams* params) {
@@ -271,6 +202,17 @@ Status make_attention_params(const AttentionProblem& problem, ProblemUse use,
                         lay_out_causal_per_seq(problem, params), lay_out_prefix(problem, params),
                         lay_out_tree(problem, params), lay_out_ranges(problem, params),
                         lay_out_split(problem, params)});
+}
+
+Status validate_execution(const Execution& execution) {
+  const ParallelFor* pool = execution.parallel_for;
+  if (pool == nullptr) return {};
+  if (pool->run == nullptr) {
+    return invalid_argument(
+        "parallel_for: got a null run, wants a function; leave parallel_for "
+        "null to use the library's own pool");
+  }
+  return check_at_least("parallel_for num_workers", pool->num_workers, 1);
 }
 
 Status validate_limits(const AttentionLimits& limits) {
