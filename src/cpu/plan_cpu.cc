@@ -128,23 +128,6 @@ PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, int32_t few
   return config;
 }
 
-PlanShape plan_shape(const AttentionParams& params) {
-  return {.cu_seqlens_q = params.cu_seqlens_q,
-          .seqused_k = params.seqused_k,
-          .num_tokens = params.num_tokens,
-          .num_seqs = params.num_seqs,
-          .num_q_heads = params.num_q_heads,
-          .num_kv_heads = params.num_kv_heads,
-          .head_dim = params.head_dim,
-          .window_left = params.mask.window_left,
-          .window_right = params.mask.window_right,
-          .chunk_size = params.mask.chunk_size,
-          .chunk_lookback = params.mask.chunk_lookback,
-          .causal = params.mask.causal,
-          .split_policy = params.split_policy,
-          .fixed_split_keys = params.fixed_split_keys};
-}
-
 Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
   const int32_t fixed_split_keys = limits.fixed_split_keys;
   const PlanSizes sizes{.num_tokens = limits.max_num_tokens,

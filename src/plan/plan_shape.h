@@ -1,0 +1,47 @@
+// What a plan was made for: attention() takes only problems that agree.
+#ifndef PAGODA_PLAN_PLAN_SHAPE_H_
+#define PAGODA_PLAN_PLAN_SHAPE_H_
+
+#include "core/attention_params.h"
+
+namespace pagoda {
+
+struct PlanShape {
+  const int32_t* cu_seqlens_q;
+  const int32_t* seqused_k;
+  int32_t num_tokens;
+  int32_t num_seqs;
+  int32_t num_q_heads;
+  int32_t num_kv_heads;
+  int32_t head_dim;
+  int32_t window_left;
+  int32_t window_right;
+  int32_t chunk_size;
+  int32_t chunk_lookback;
+  bool causal;
+  SplitPolicy split_policy;
+  int32_t fixed_split_keys;
+
+  friend bool operator==(const PlanShape&, const PlanShape&) = default;
+};
+
+inline PlanShape plan_shape(const AttentionParams& params) {
+  return {.cu_seqlens_q = params.cu_seqlens_q,
+          .seqused_k = params.seqused_k,
+          .num_tokens = params.num_tokens,
+          .num_seqs = params.num_seqs,
+          .num_q_heads = params.num_q_heads,
+          .num_kv_heads = params.num_kv_heads,
+          .head_dim = params.head_dim,
+          .window_left = params.mask.window_left,
+          .window_right = params.mask.window_right,
+          .chunk_size = params.mask.chunk_size,
+          .chunk_lookback = params.mask.chunk_lookback,
+          .causal = params.mask.causal,
+          .split_policy = params.split_policy,
+          .fixed_split_keys = params.fixed_split_keys};
+}
+
+}  // namespace pagoda
+
+#endif  // PAGODA_PLAN_PLAN_SHAPE_H_
