@@ -5,10 +5,10 @@
 #define PAGODA_CPU_ATTEND_FEW_ROWS_H_
 
 #include "core/paged_kv.h"
-#include "cpu/item_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/load_rows.h"
 #include "cpu/simd.h"
+#include "plan/item_rows.h"
 #include "semantics/quant.h"
 
 namespace pagoda::cpu {

@@ -5,11 +5,11 @@
 #ifndef PAGODA_CPU_ATTEND_MANY_ROWS_H_
 #define PAGODA_CPU_ATTEND_MANY_ROWS_H_
 
-#include "cpu/item_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_strip.h"
 #include "cpu/load_rows.h"
 #include "cpu/simd.h"
+#include "plan/item_rows.h"
 #include "semantics/quant.h"
 
 namespace pagoda::cpu {

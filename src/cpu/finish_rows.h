@@ -3,9 +3,9 @@
 #ifndef PAGODA_CPU_FINISH_ROWS_H_
 #define PAGODA_CPU_FINISH_ROWS_H_
 
-#include "cpu/item_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
+#include "plan/item_rows.h"
 #include "semantics/quant.h"
 
 namespace pagoda::cpu {

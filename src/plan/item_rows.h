@@ -1,14 +1,12 @@
 // Which query token and head the rows of an item are, and where their data lies.
-#ifndef PAGODA_CPU_ITEM_ROWS_H_
-#define PAGODA_CPU_ITEM_ROWS_H_
+#ifndef PAGODA_PLAN_ITEM_ROWS_H_
+#define PAGODA_PLAN_ITEM_ROWS_H_
 
 #include "core/attention_params.h"
-#include "core/dtype.h"
 #include "plan/work_item.h"
 #include "semantics/mask.h"
 
-namespace pagoda::cpu {
-namespace {
+namespace pagoda {
 
 struct ItemRows {
   MaskRule rule;
@@ -41,11 +39,6 @@ PAGODA_HD int64_t row_offset(const RowsParams& rows, int32_t token, int32_t head
   return token * rows.token_stride + head * rows.head_stride;
 }
 
-PAGODA_HD const void* element_address(const void* data, DType dtype, int64_t offset) {
-  return static_cast<const char*>(data) + offset * static_cast<int64_t>(size_of(dtype));
-}
+}  // namespace pagoda
 
-}  // namespace
-}  // namespace pagoda::cpu
-
-#endif  // PAGODA_CPU_ITEM_ROWS_H_
+#endif  // PAGODA_PLAN_ITEM_ROWS_H_
