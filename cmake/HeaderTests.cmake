@@ -13,6 +13,7 @@ function(pagoda_header_tests target)
   endforeach()
   add_library(${target} OBJECT ${sources})
   target_link_libraries(${target} PRIVATE pagoda_options)
+  target_compile_options(${target} PRIVATE -O0 -Wno-unused-function)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
 endfunction()
 
