@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/attention_params.h"
+#include "cpu/convert_run.h"
 #include "plan/work_item.h"
 #include "semantics/mask.h"
 #include "semantics/softmax.h"
@@ -42,6 +43,9 @@ struct Kernels {
   void (*join_rows)(RowStates a, RowStates b, int32_t num_rows, int32_t head_dim);
   // Normalises rows and writes them, and their lse, to where the problem wants them.
   void (*finish_rows)(const AttentionParams& params, const WorkItem& item, RowStates rows);
+  // As in convert_run.h.
+  void (*widen)(Elements source, int32_t count, float* values);
+  void (*narrow)(const float* values, int32_t count, Elements destination);
 };
 
 // Sequences of up to this many packed rows take Route::kFewRows.

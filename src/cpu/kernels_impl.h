@@ -6,6 +6,7 @@
 #include "core/arith.h"
 #include "cpu/attend_few_rows.h"
 #include "cpu/attend_many_rows.h"
+#include "cpu/convert_run_impl.h"
 #include "cpu/finish_rows.h"
 #include "cpu/kernels.h"
 
@@ -22,7 +23,9 @@ constexpr Kernels make_kernels(const char* name) {
           .attend = {attend_few_rows, attend_many_rows},
           .scratch_bytes = scratch_bytes,
           .join_rows = join_rows,
-          .finish_rows = finish_rows};
+          .finish_rows = finish_rows,
+          .widen = widen_run,
+          .narrow = narrow_run};
 }
 
 }  // namespace
