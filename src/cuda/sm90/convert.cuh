@@ -1,0 +1,91 @@
+// Conversions and fast functions on one value or a packed pair; the first of a pair is the low
+// half.
+#ifndef PAGODA_CUDA_SM90_CONVERT_CUH_
+#define PAGODA_CUDA_SM90_CONVERT_CUH_
+
+#include <type_traits>
+
+#include "core/dtype.h"
+#include "cuda/sm90/device.cuh"
+
+namespace pagoda::sm90 {
+
+// cvt.rn.f16x2.e4m3x2 (Data Movement: cvt): exact.
+PAGODA_DEVICE uint32_t e4m3x2_to_f16x2(uint16_t pair) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(result) : "h"(pair));
+  return result;
+}
+
+// cvt.rn.f16x2.e5m2x2: exact.
+PAGODA_DEVICE uint32_t e5m2x2_to_f16x2(uint16_t pair) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.e5m2x2 %0, %1;" : "=r"(result) : "h"(pair));
+  return result;
+}
+
+// cvt.rn.satfinite.e4m3x2.f32: to nearest even; what is too large becomes +-448.
+PAGODA_DEVICE uint16_t pack_e4m3x2(float low, float high) {
+  uint16_t result;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(result) : "f"(high), "f"(low));
+  return result;
+}
+
+// cvt.rn.satfinite.e5m2x2.f32: to nearest even; what is too large becomes +-57344.
+PAGODA_DEVICE uint16_t pack_e5m2x2(float low, float high) {
+  uint16_t result;
+  asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(result) : "f"(high), "f"(low));
+  return result;
+}
+
+// cvt.rn.bf16x2.f32, cvt.rn.f16x2.f32: to nearest even; T is BFloat16 or Float16.
+template <class T>
+PAGODA_DEVICE uint32_t pack_pair(float low, float high) {
+  static_assert(std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>);
+  uint32_t result;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  }
+  return result;
+}
+
+// ex2.approx.ftz.f32 (Floating Point Instructions: ex2): 2^x, relative error below 2^-22.
+PAGODA_DEVICE float exp2_approx(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// ex2.approx.f16x2 (Half Precision Floating Point Instructions: ex2): error about 2^-10.
+PAGODA_DEVICE uint32_t exp2_approx_f16x2(uint32_t pair) {
+  uint32_t result;
+  asm("ex2.approx.f16x2 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+// lg2.approx.ftz.f32 (Floating Point Instructions: lg2)
+PAGODA_DEVICE float log2_approx(float x) {
+  float result;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// rcp.approx.ftz.f32 (Floating Point Instructions: rcp): error within 1 ulp.
+PAGODA_DEVICE float reciprocal_approx(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// tanh.approx.f32 (Floating Point Instructions: tanh): relative error about 2^-11.
+PAGODA_DEVICE float tanh_approx(float x) {
+  float result;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+}  // namespace pagoda::sm90
+
+#endif  // PAGODA_CUDA_SM90_CONVERT_CUH_
