@@ -1,0 +1,40 @@
+#include "json_output.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "error.h"
+
+namespace pagoda::tools {
+
+void Output::add_option(CLI::App* command) {
+  option_ = command
+                ->add_option("--json", file_,
+                             "Write the results as JSON to FILE; without FILE (then the last "
+                             "argument) to stdout, in place of the text")
+                ->expected(0, 1)
+                ->option_text("[FILE]");
+}
+
+void Output::print(const std::string& text) const {
+  if (option_->count() > 0 && file_.empty()) return;
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+void Output::write(const Json& json) const {
+  if (option_->count() == 0) return;
+  const std::string text = json.dump(2) + "\n";
+  if (file_.empty()) {
+    std::fputs(text.c_str(), stdout);
+    return;
+  }
+  std::ofstream file(file_);
+  file << text;
+  file.close();
+  if (!file) throw BadInput(fmt::format("--json: cannot write {}", file_));
+}
+
+}  // namespace pagoda::tools
