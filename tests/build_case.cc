@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "build_case_parts.h"
@@ -10,8 +9,8 @@
 namespace pagoda::testing {
 namespace {
 
-// Scores near +-1e4: both factors of the dot product grow a hundredfold.
-constexpr double kLargeFactor = 100.0;
+// What the first channel of q and K holds where scores are extreme; exact in every float format.
+constexpr double kLargeChannel = 384.0;
 
 // Rows of [num_tokens, num_q_heads, head_dim]; every fifth seed lays out heads first.
 Placement row_placement(const Case& c) {
@@ -23,11 +22,11 @@ TensorView make_queries(const Case& c, TensorPool* pool) {
   Random random(c.seed, "queries");
   TensorView q = pool->make(c.q_dtype, {total_q(c) + c.padding_rows, c.num_q_heads, c.head_dim},
                             row_placement(c));
-  const double scale = nominal_scale(c.scales, c.q_dtype);
+  const double scale = nominal_scale(c, c.scales, c.q_dtype);
   for (int64_t token = 0; token < total_q(c); ++token) {
     for (int64_t head = 0; head < c.num_q_heads; ++head) {
       for (int64_t d = 0; d < c.head_dim; ++d) {
-        encode(c.q_dtype, draw_query(c, &random) / scale, element(q, token, head, d));
+        encode(c.q_dtype, draw_query(c, d, &random) / scale, element(q, token, head, d));
       }
     }
   }
@@ -83,16 +82,15 @@ std::string find_stray(const Buffer& buffer, const std::vector<bool>& marked, co
 
 }  // namespace
 
-double draw_query(const Case& c, Random* random) {
-  const double x = random->normal();
-  if (c.data == DataKind::kNormal) return x;
-  return kLargeFactor * (c.data == DataKind::kLarge ? x : 1.0 + std::abs(x));
+double draw_query(const Case& c, int64_t d, Random* random) {
+  const bool large = c.data != DataKind::kNormal && d == 0;
+  return large ? kLargeChannel : random->normal();
 }
 
-double draw_key(const Case& c, Random* random) {
+double draw_key(const Case& c, int64_t d, Random* random) {
   const double x = random->normal();
-  if (c.data == DataKind::kNormal) return x;
-  return kLargeFactor * (c.data == DataKind::kLarge ? x : -1.0 - std::abs(x));
+  if (c.data == DataKind::kNormal || d != 0) return x;
+  return c.data == DataKind::kLarge && x > 0.0 ? kLargeChannel : -kLargeChannel;
 }
 
 int32_t total_q(const Case& c) {

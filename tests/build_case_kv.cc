@@ -129,12 +129,12 @@ void write_row(const TensorView& pages, const TensorView& token_scale, int64_t p
 template <class Draw>
 void fill_pages(const Case& c, const PageMap& map, const TensorView& pages,
                 const TensorView& token_scale, Draw draw) {
-  const double scale = nominal_scale(c.scales, c.kv_dtype);
+  const double scale = nominal_scale(c, c.scales, c.kv_dtype);
   std::vector<double> values(c.head_dim);
   for (size_t page = 0; page < map.filled.size(); ++page) {
     for (int32_t slot = 0; slot < map.filled[page]; ++slot) {
       for (int32_t head = 0; head < c.num_kv_heads; ++head) {
-        std::generate(values.begin(), values.end(), draw);
+        for (int64_t d = 0; d < c.head_dim; ++d) values[d] = draw(d);
         write_row(pages, token_scale, page, slot, head, scale, values);
       }
     }
@@ -161,8 +161,9 @@ void spoil_pages(const Case& c, const PageMap& map, const TensorView& pages,
 
 }  // namespace
 
-double nominal_scale(ScaleKind kind, DType dtype) {
-  return kind != ScaleKind::kNone && is_quantised(dtype) ? 0.05 : 1.0;
+double nominal_scale(const Case& c, ScaleKind kind, DType dtype) {
+  const bool small = kind != ScaleKind::kNone && is_quantised(dtype) && c.data == DataKind::kNormal;
+  return small ? 0.05 : 1.0;
 }
 
 TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::string& stream,
@@ -178,7 +179,7 @@ TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::str
   for (int64_t i = 0; i < scale.shape[0]; ++i) {
     for (int64_t j = 0; j < (scale.rank == 2 ? scale.shape[1] : 1); ++j) {
       element_as<float>(scale, i, j) =
-          static_cast<float>(nominal_scale(kind, dtype) * (0.5 + random.uniform()));
+          static_cast<float>(nominal_scale(c, kind, dtype) * (0.5 + random.uniform()));
     }
   }
   return scale;
@@ -204,9 +205,10 @@ PagedKvCache build_kv(const Case& c, TensorPool* pool) {
   }
 
   Random keys(c.seed, "keys");
-  fill_pages(c, map, kv.k_pages, kv.k_token_scale, [&] { return draw_key(c, &keys); });
+  fill_pages(c, map, kv.k_pages, kv.k_token_scale,
+             [&](int64_t d) { return draw_key(c, d, &keys); });
   Random values(c.seed, "values");
-  fill_pages(c, map, kv.v_pages, kv.v_token_scale, [&] { return values.normal(); });
+  fill_pages(c, map, kv.v_pages, kv.v_token_scale, [&](int64_t) { return values.normal(); });
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   if (c.non_finite == NonFinite::kNanK) spoil_pages(c, map, kv.k_pages, kv.k_token_scale, nan);

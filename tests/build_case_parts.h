@@ -22,19 +22,19 @@ inline Placement loose(const Case& c) {
   return has_gaps(c) ? Placement{.gap = 3, .inner_stride = 2} : Placement{};
 }
 
-// Dtypes that want a scale to use their range; `per_token` is fine for 8-bit K and V only.
+// Dtypes that want a scale to use their range.
 inline bool is_quantised(DType dtype) {
   return size_of(dtype) == 1;
 }
 
-// q times `queries`, K times `keys` gives the scores that a DataKind promises.
-double draw_query(const Case& c, Random* random);
-double draw_key(const Case& c, Random* random);
+// Channel `d` of a row of q or K: normal, but for the one that makes extreme scores.
+double draw_query(const Case& c, int64_t d, Random* random);
+double draw_key(const Case& c, int64_t d, Random* random);
 
 // A scale tensor of `kind` for a tensor of `dtype`, and the value its elements scatter around.
 TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::string& stream,
                       TensorPool* pool);
-double nominal_scale(ScaleKind kind, DType dtype);
+double nominal_scale(const Case& c, ScaleKind kind, DType dtype);
 
 PagedKvCache build_kv(const Case& c, TensorPool* pool);
 AttentionMask build_mask(const Case& c, TensorPool* pool);

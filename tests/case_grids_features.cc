@@ -137,8 +137,10 @@ void add_features(std::vector<Case>* cases) {
       if (features[i].axis == features[j].axis) continue;
       Case both = alone;
       features[j].apply(&both);
-      both.seqs = shapes()[(i + j) % shapes().size()];
-      cases->push_back(both);
+      for (const Seqs& seqs : shapes()) {
+        cases->push_back(both);
+        cases->back().seqs = seqs;
+      }
     }
   }
 }

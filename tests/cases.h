@@ -16,7 +16,8 @@ namespace pagoda::testing {
 enum class KvLayout { kNhd, kHnd, kInterleaved /* K and V rows side by side */, kPadded };
 enum class TableKind { kDense, kCsr };
 enum class ScaleKind { kNone, kScalar, kPerHead, kPerSeqHead, kPerTokenHead };
-enum class DataKind { kNormal, kLarge /* scores near +-1e4 */, kNegative /* all scores < -1e4 */ };
+// Scores: around 0; around +-1.8e4 (by 8 / sqrt(head_dim)), both in each row; all around -1.8e4.
+enum class DataKind { kNormal, kLarge, kNegative };
 // One visible element per sequence that is not finite.
 enum class NonFinite { kNone, kNanQ, kNanK, kNanV, kInfK, kInfV };
 
@@ -88,8 +89,8 @@ class BuiltCase {
 
 // What the oracle says of a case's outputs, by the tolerances of the contract: max error <= 2 x
 // the naive same-dtype formula's + 1e-5 of the scale, mean error <= 1.5 x likewise, each sequence
-// by itself; exact zeros, -inf and NaN where the contract has them; padding rows and guard bands
-// untouched. The errors are those of the sequence that came closest to its bounds.
+// by itself where the data is normal; exact zeros, -inf and NaN where the contract has them;
+// padding rows and guard bands untouched. The errors are those that came closest to their bounds.
 struct Verdict {
   bool ok = false;
   double max_error = 0.0;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 #include <numbers>
+#include <random>
 
 namespace pagoda::testing {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::align_val_t kAlign{64};
 // Drawing from a table costs a tenth of computing a logarithm and a cosine each time.
 const std::vector<double>& normal_table() {
   static const std::vector<double> kTable = [] {
-    std::mt19937_64 engine(20240607);
+    std::mt19937_64 engine;
     const auto uniform = [&] { return (static_cast<double>(engine() >> 11) + 0.5) * 0x1p-53; };
     std::vector<double> table(1 << 16);
     for (double& x : table) {
@@ -83,17 +84,23 @@ TensorView TensorPool::make(DType dtype, const std::vector<int64_t>& shape,
 }
 
 Random::Random(uint32_t seed, const std::string& stream) {
-  uint64_t hash = 14695981039346656037u ^ seed;  // FNV-1a
-  for (const char c : stream) hash = (hash ^ static_cast<uint8_t>(c)) * 1099511628211u;
-  engine_.seed(hash);
+  state_ = 14695981039346656037u ^ seed;  // FNV-1a
+  for (const char c : stream) state_ = (state_ ^ static_cast<uint8_t>(c)) * 1099511628211u;
 }
 
 double Random::normal() {
-  return normal_table()[engine_() >> 48];
+  return normal_table()[next() >> 48];
 }
 
 double Random::uniform() {
-  return static_cast<double>(engine_() >> 11) * 0x1p-53;
+  return static_cast<double>(next() >> 11) * 0x1p-53;
+}
+
+uint64_t Random::next() {
+  uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
 }
 
 }  // namespace pagoda::testing

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -77,9 +76,7 @@ class Random {
 
   double normal();   // mean 0, variance 1
   double uniform();  // [0, 1)
-  int64_t below(int64_t end) {
-    return static_cast<int64_t>(engine_() % static_cast<uint64_t>(end));
-  }
+  int64_t below(int64_t end) { return static_cast<int64_t>(next() % static_cast<uint64_t>(end)); }
   int64_t between(int64_t first, int64_t last) { return first + below(last - first + 1); }
   bool chance(double probability) { return uniform() < probability; }
 
@@ -93,7 +90,9 @@ class Random {
   }
 
  private:
-  std::mt19937_64 engine_;
+  uint64_t next();  // SplitMix64
+
+  uint64_t state_;
 };
 
 }  // namespace pagoda::testing

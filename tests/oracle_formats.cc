@@ -26,19 +26,6 @@ constexpr Format kBFloat16{16, 7, -126, 0x7f7f, 0x7f80, 0x7f80, 0x7fc0};
 constexpr Format kE4M3{8, 3, -6, 0x7e, 0x7e, 0, 0x7f};
 constexpr Format kE5M2{8, 2, -14, 0x7b, 0x7b, 0x7c, 0x7e};
 
-const Format& format_of(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat16:
-      return kFloat16;
-    case DType::kBFloat16:
-      return kBFloat16;
-    case DType::kFloat8E4M3:
-      return kE4M3;
-    default:
-      return kE5M2;
-  }
-}
-
 constexpr int kDoubleMantissa = 52;
 constexpr int kDoubleBias = 1023;
 constexpr uint64_t kDoubleMantissaMask = (uint64_t{1} << kDoubleMantissa) - 1;
@@ -47,7 +34,8 @@ double power_of_two(int exponent) {
   return std::bit_cast<double>(static_cast<uint64_t>(exponent + kDoubleBias) << kDoubleMantissa);
 }
 
-double value_of(const Format& f, uint32_t code) {
+template <Format f>
+double value_of(uint32_t code) {
   const uint32_t sign = code >> (f.bits - 1);
   const uint32_t magnitude = code & ((1u << (f.bits - 1)) - 1);
   const int exponent = static_cast<int>(magnitude >> f.mantissa_bits);
@@ -65,7 +53,8 @@ double value_of(const Format& f, uint32_t code) {
   return sign ? -value : value;
 }
 
-uint32_t magnitude_code(const Format& f, double value) {
+template <Format f>
+uint32_t magnitude_code(double value) {
   if (std::isnan(value)) return f.nan_code;
   const uint64_t bits = std::bit_cast<uint64_t>(value) & ~(uint64_t{1} << 63);
   const int exponent = static_cast<int>(bits >> kDoubleMantissa) - kDoubleBias;
@@ -84,8 +73,9 @@ uint32_t magnitude_code(const Format& f, double value) {
   return code > f.max_code ? f.over_code : static_cast<uint32_t>(code);
 }
 
-uint32_t code_of(const Format& f, double value) {
-  return magnitude_code(f, value) | (std::signbit(value) ? 1u << (f.bits - 1) : 0u);
+template <Format f>
+uint32_t code_of(double value) {
+  return magnitude_code<f>(value) | (std::signbit(value) ? 1u << (f.bits - 1) : 0u);
 }
 
 template <class T>
@@ -100,49 +90,68 @@ void store(T value, void* element) {
   std::memcpy(element, &value, sizeof(T));
 }
 
-}  // namespace
-
-bool is_float(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16 ||
-         dtype == DType::kFloat8E4M3 || dtype == DType::kFloat8E5M2;
+int8_t saturated_int8(double value) {
+  const double rounded = std::isnan(value) ? 0.0 : std::nearbyint(value);
+  return static_cast<int8_t>(std::clamp(rounded, -128.0, 127.0));
 }
 
+}  // namespace
+
 double decode(DType dtype, const void* element) {
-  if (dtype == DType::kFloat32) return load<float>(element);
-  if (dtype == DType::kInt8) return load<int8_t>(element);
-  const uint32_t code = size_of(dtype) == 2 ? load<uint16_t>(element) : load<uint8_t>(element);
-  return value_of(format_of(dtype), code);
+  switch (dtype) {
+    case DType::kFloat32:
+      return load<float>(element);
+    case DType::kFloat16:
+      return value_of<kFloat16>(load<uint16_t>(element));
+    case DType::kBFloat16:
+      return value_of<kBFloat16>(load<uint16_t>(element));
+    case DType::kFloat8E4M3:
+      return value_of<kE4M3>(load<uint8_t>(element));
+    case DType::kFloat8E5M2:
+      return value_of<kE5M2>(load<uint8_t>(element));
+    default:
+      return load<int8_t>(element);
+  }
 }
 
 void encode(DType dtype, double value, void* element) {
-  if (dtype == DType::kFloat32) {
-    store(static_cast<float>(value), element);
-  } else if (dtype == DType::kInt8) {
-    const double rounded = std::isnan(value) ? 0.0 : std::nearbyint(value);
-    store(static_cast<int8_t>(std::clamp(rounded, -128.0, 127.0)), element);
-  } else if (const uint32_t code = code_of(format_of(dtype), value); size_of(dtype) == 2) {
-    store(static_cast<uint16_t>(code), element);
-  } else {
-    store(static_cast<uint8_t>(code), element);
+  switch (dtype) {
+    case DType::kFloat32:
+      return store(static_cast<float>(value), element);
+    case DType::kFloat16:
+      return store(static_cast<uint16_t>(code_of<kFloat16>(value)), element);
+    case DType::kBFloat16:
+      return store(static_cast<uint16_t>(code_of<kBFloat16>(value)), element);
+    case DType::kFloat8E4M3:
+      return store(static_cast<uint8_t>(code_of<kE4M3>(value)), element);
+    case DType::kFloat8E5M2:
+      return store(static_cast<uint8_t>(code_of<kE5M2>(value)), element);
+    default:
+      return store(saturated_int8(value), element);
   }
 }
 
 double round_to(DType dtype, double value) {
-  if (dtype == DType::kFloat32) return static_cast<float>(value);
-  if (dtype == DType::kInt8) {
-    int8_t element;
-    encode(dtype, value, &element);
-    return element;
-  }
-  const Format& f = format_of(dtype);
-  return value_of(f, code_of(f, value));
+  alignas(4) unsigned char element[4];
+  encode(dtype, value, element);
+  return decode(dtype, element);
 }
 
 double max_finite(DType dtype) {
-  if (dtype == DType::kFloat32) return std::numeric_limits<float>::max();
-  if (dtype == DType::kInt8) return 127.0;
-  const Format& f = format_of(dtype);
-  return value_of(f, f.max_code);
+  switch (dtype) {
+    case DType::kFloat32:
+      return std::numeric_limits<float>::max();
+    case DType::kFloat16:
+      return value_of<kFloat16>(kFloat16.max_code);
+    case DType::kBFloat16:
+      return value_of<kBFloat16>(kBFloat16.max_code);
+    case DType::kFloat8E4M3:
+      return value_of<kE4M3>(kE4M3.max_code);
+    case DType::kFloat8E5M2:
+      return value_of<kE5M2>(kE5M2.max_code);
+    default:
+      return 127.0;
+  }
 }
 
 }  // namespace pagoda::testing

@@ -6,8 +6,6 @@
 
 namespace pagoda::testing {
 
-bool is_float(DType dtype);
-
 // The value of one element of `dtype`.
 double decode(DType dtype, const void* element);
 

@@ -17,7 +17,7 @@ constexpr double kMaxErrorFactor = 2.0;
 constexpr double kMeanErrorFactor = 1.5;
 constexpr double kScaleRelative = 1e-5;
 
-// Values of one sequence: the truth, the naive evaluation's and the library's.
+// Values of some tokens: the truth, the naive evaluation's and the library's.
 struct Values {
   std::span<const double> truth;
   std::span<const double> naive;
@@ -26,7 +26,7 @@ struct Values {
   std::function<std::string(size_t index)> place;
 };
 
-// Worst first: how close to its bounds a sequence came.
+// How close to its bounds a part came; above 1 it failed.
 double closeness(const Verdict& v) {
   const auto ratio = [](double error, double allowed) {
     return allowed > 0.0 ? error / allowed : 0.0;
@@ -89,8 +89,8 @@ Verdict compare(const Values& values) {
   verdict.mean_error = sum / static_cast<double>(values.truth.size());
   if (verdict.message.empty() && verdict.mean_error > verdict.mean_error_allowed) {
     std::ostringstream text;
-    text << values.place(0) << " and the rest of its sequence: the mean error is "
-         << verdict.mean_error << ", allowed are " << verdict.mean_error_allowed;
+    text << values.place(0) << " and the rest: the mean error is " << verdict.mean_error
+         << ", allowed are " << verdict.mean_error_allowed;
     verdict.message = text.str();
   }
   return verdict;
@@ -145,6 +145,44 @@ std::vector<double> decode_lse(const AttentionProblem& problem) {
   return values;
 }
 
+// Tokens whose errors are judged together.
+struct Part {
+  int64_t first_token;
+  int64_t num_tokens;
+};
+
+// Every sequence by itself, lest a long one's small outputs hide behind a short one's large ones.
+// Where scores are extreme, their rounding moves all channels of a row alike: a sequence is too
+// small a sample then, and the call is judged as a whole.
+std::vector<Part> parts_of(const Case& c) {
+  std::vector<Part> parts;
+  int64_t total = 0;
+  for (const auto& seq : c.seqs) {
+    parts.push_back({total, seq.first});
+    total += seq.first;
+  }
+  if (c.data != DataKind::kNormal) parts = {{0, total}};
+  return parts;
+}
+
+// "token 7 (query 2 of a 5x18 sequence), head 1".
+std::string place(const Case& c, size_t row) {
+  const auto token = static_cast<int64_t>(row) / c.num_q_heads;
+  int64_t query = token;
+  size_t seq = 0;
+  while (query >= c.seqs[seq].first) query -= c.seqs[seq++].first;
+  return "token " + std::to_string(token) + " (query " + std::to_string(query) + " of a " +
+         std::to_string(c.seqs[seq].first) + "x" + std::to_string(c.seqs[seq].second) +
+         " sequence), head " + std::to_string(row % c.num_q_heads);
+}
+
+// Keeps the first message, and the errors of the part that came closest to its bounds.
+void keep_worst(const Verdict& part, Verdict* total) {
+  const std::string message = total->message.empty() ? part.message : total->message;
+  if (closeness(part) >= closeness(*total)) *total = part;
+  total->message = message;
+}
+
 }  // namespace
 
 Verdict verify(const BuiltCase& built) {
@@ -158,37 +196,25 @@ Verdict verify(const BuiltCase& built) {
   verdict.message = built.stray_write(truth.written);
   if (verdict.message.empty()) verdict.message = compare_empty_rows(truth, out, lse);
 
-  const auto keep_worst = [&](const Verdict& of_sequence) {
-    const std::string first =
-        verdict.message.empty() ? of_sequence.message : std::move(verdict.message);
-    if (closeness(of_sequence) >= closeness(verdict)) verdict = of_sequence;
-    verdict.message = first;
-  };
-  const auto heads = static_cast<size_t>(problem.q.shape[1]);
-  const auto head_dim = static_cast<size_t>(problem.q.shape[2]);
-  size_t first_token = 0;
-  for (const auto& seq : built.spec().seqs) {
-    const auto compare_part = [&](const char* name, size_t width, double least_scale,
+  for (const Part& part : parts_of(built.spec())) {
+    const auto compare_part = [&](const char* name, int64_t width, double least_scale,
                                   const std::vector<double>& expected,
                                   const std::vector<double>& by_naive,
                                   const std::vector<double>& got) {
-      const size_t begin = first_token * heads * width;
-      const size_t count = seq.first * heads * width;
-      const auto place = [&](size_t i) {
-        const size_t row = begin / width + i / width;
-        return std::string(name) + " of token " + std::to_string(row / heads) + " (query " +
-               std::to_string(row / heads - first_token) + " of a " + std::to_string(seq.first) +
-               "x" + std::to_string(seq.second) + " sequence), head " +
-               std::to_string(row % heads) + ", channel " + std::to_string(i % width);
-      };
+      const size_t begin = part.first_token * problem.q.shape[1] * width;
+      const size_t count = part.num_tokens * problem.q.shape[1] * width;
       keep_worst(compare({std::span(expected).subspan(begin, count),
                           std::span(by_naive).subspan(begin, count),
-                          std::span(got).subspan(begin, count), least_scale, place}));
+                          std::span(got).subspan(begin, count), least_scale,
+                          [&](size_t i) {
+                            return name + place(built.spec(), (begin + i) / width) + ", channel " +
+                                   std::to_string((begin + i) % width);
+                          }}),
+                 &verdict);
     };
-    compare_part("out", head_dim, 0.0, truth.out, naive.out, out);
+    compare_part("out of ", problem.q.shape[2], 0.0, truth.out, naive.out, out);
     // A logarithm's absolute error is the relative error of what it is taken of.
-    if (!lse.empty()) compare_part("lse", 1, 1.0, truth.lse, naive.lse, lse);
-    first_token += seq.first;
+    if (!lse.empty()) compare_part("lse of ", 1, 1.0, truth.lse, naive.lse, lse);
   }
   verdict.ok = verdict.message.empty();
   return verdict;
