@@ -2,6 +2,10 @@
 
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace pagoda::cpu {
 
 extern const Kernels kKernelsPortable;
@@ -11,6 +15,14 @@ extern const Kernels kKernelsAvx512;
 #endif
 
 namespace {
+
+#if defined(__x86_64__)
+// clang 14's __builtin_cpu_supports() does not know f16c.
+bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
 
 struct Entry {
   const Kernels* kernels;
@@ -22,15 +34,12 @@ const Entry kEntries[] = {
     {&kKernelsPortable, [] { return true; }},
 #if defined(__x86_64__)
     {&kKernelsAvx2,
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("f16c");
-     }},
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }},
     {&kKernelsAvx512,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+              __builtin_cpu_supports("fma") && has_f16c();
      }},
 #endif
 };
