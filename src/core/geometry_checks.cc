@@ -75,23 +75,22 @@ Place place_of(const AttentionProblem& problem) {
   return {problem.q.device, "q"};
 }
 
-Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim,
-                   int64_t num_tokens) {
+Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim) {
   PAGODA_RETURN_IF_ERROR(check_between("num_q_heads", num_q_heads, 1, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", num_kv_heads, 1, kMaxInt32));
   if (num_q_heads % num_kv_heads != 0) {
     return invalid_argument("num_q_heads: got ", num_q_heads,
                             ", wants a multiple of num_kv_heads=", num_kv_heads);
   }
-  if (head_dim < 1 || head_dim > kMaxHeadDim || head_dim % kHeadDimMultiple != 0) {
-    return invalid_argument("head_dim: got ", head_dim, ", wants a multiple of ", kHeadDimMultiple,
-                            ", at most ", kMaxHeadDim);
-  }
-  PAGODA_RETURN_IF_ERROR(check_between("num_tokens", num_tokens, 0, kMaxInt32));
-  const int64_t group = num_q_heads / num_kv_heads;
+  if (head_dim >= 1 && head_dim <= kMaxHeadDim && head_dim % kHeadDimMultiple == 0) return {};
+  return invalid_argument("head_dim: got ", head_dim, ", wants a multiple of ", kHeadDimMultiple,
+                          ", at most ", kMaxHeadDim);
+}
+
+Status check_num_tokens(const char* name, int64_t num_tokens, int64_t group) {
+  PAGODA_RETURN_IF_ERROR(check_between(name, num_tokens, 0, kMaxInt32));
   if (num_tokens * group <= kMaxInt32) return {};
-  return invalid_argument("num_tokens: got ", num_tokens,
-                          " with num_q_heads / num_kv_heads=", group,
+  return invalid_argument(name, ": got ", num_tokens, " with num_q_heads / num_kv_heads=", group,
                           ", wants a product <= ", kMaxInt32, "; cut the batch");
 }
 
@@ -105,7 +104,8 @@ Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, Attenti
                                       .head_dim = q.shape[2],
                                       .data_may_be_null = use == ProblemUse::kPlan},
                                      place));
-  PAGODA_RETURN_IF_ERROR(check_heads(q.shape[1], k_pages.shape[2], q.shape[2], q.shape[0]));
+  PAGODA_RETURN_IF_ERROR(check_heads(q.shape[1], k_pages.shape[2], q.shape[2]));
+  PAGODA_RETURN_IF_ERROR(check_num_tokens("num_tokens", q.shape[0], q.shape[1] / k_pages.shape[2]));
   PAGODA_RETURN_IF_ERROR(lay_out_lengths(problem, params));
   BlockTableParams table;
   PAGODA_RETURN_IF_ERROR(lay_out_block_table(problem.kv, params->num_seqs, place, &table));

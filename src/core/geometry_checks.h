@@ -11,7 +11,10 @@ namespace pagoda {
 // q decides where a problem is computed.
 Place place_of(const AttentionProblem& problem);
 
-Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim, int64_t num_tokens);
+Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim);
+
+// Packed rows, one per token and query head of a group, are numbered by int32.
+Status check_num_tokens(const char* name, int64_t num_tokens, int64_t group);
 
 // Checks and lays out q, pages, page table and lengths.
 Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);

@@ -74,17 +74,17 @@ Status lay_out_sinks(const AttentionProblem& problem, AttentionParams* params) {
 Status lay_out_bias(const AttentionProblem& problem, AttentionParams* params) {
   const TensorView& bias = problem.bias;
   if (!bias.present()) return {};
-  const Place place = place_of(problem);
+  if (bias.rank != 2 && bias.rank != 3) {
+    return invalid_argument("bias: got shape ", shape_text(bias),
+                            ", wants float32 [rows, columns] or [num_seqs=", params->num_seqs,
+                            ", rows, columns]");
+  }
   const Extent seqs{"num_seqs", params->num_seqs};
-  const DTypeSet dtypes{DType::kFloat32};
-  const Extent rows{"rows"};
-  const Extent columns{"columns"};
-  PAGODA_RETURN_IF_ERROR(
-      bias.rank == 3
-          ? check_tensor(bias, {.name = "bias", .dtypes = dtypes, .shape = {seqs, rows, columns}},
-                         place)
-          : check_tensor(bias, {.name = "bias", .dtypes = dtypes, .shape = {rows, columns}},
-                         place));
+  const TensorRule all{
+      .name = "bias", .dtypes = {DType::kFloat32}, .shape = {{"rows"}, {"columns"}}};
+  const TensorRule by_seq{
+      .name = "bias", .dtypes = {DType::kFloat32}, .shape = {seqs, {"rows"}, {"columns"}}};
+  PAGODA_RETURN_IF_ERROR(check_tensor(bias, bias.rank == 3 ? by_seq : all, place_of(problem)));
   const int first = bias.rank - 2;
   PAGODA_RETURN_IF_ERROR(check_between("bias rows", bias.shape[first], 0, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_between("bias columns", bias.shape[first + 1], 0, kMaxInt32));
@@ -216,13 +216,14 @@ Status validate_execution(const Execution& execution) {
 }
 
 Status validate_limits(const AttentionLimits& limits) {
-  return join_failures(
-      {check_device("device", limits.device),
-       check_heads(limits.num_q_heads, limits.num_kv_heads, limits.head_dim, limits.max_num_tokens),
-       check_at_least("max_num_seqs", limits.max_num_seqs, 0),
-       check_at_least("max_seqlen_k", limits.max_seqlen_k, 0),
-       check_split(limits.split_policy, limits.fixed_split_keys),
-       check_at_least("num_workers", limits.num_workers, 0)});
+  PAGODA_RETURN_IF_ERROR(check_heads(limits.num_q_heads, limits.num_kv_heads, limits.head_dim));
+  return join_failures({check_device("device", limits.device),
+                        check_num_tokens("max_num_tokens", limits.max_num_tokens,
+                                         limits.num_q_heads / limits.num_kv_heads),
+                        check_at_least("max_num_seqs", limits.max_num_seqs, 0),
+                        check_at_least("max_seqlen_k", limits.max_seqlen_k, 0),
+                        check_split(limits.split_policy, limits.fixed_split_keys),
+                        check_at_least("num_workers", limits.num_workers, 0)});
 }
 
 }  // namespace pagoda
