@@ -12,6 +12,11 @@ bool on_cpu(const TensorView& view) {
   return view.device.type == DeviceType::kCpu;
 }
 
+// Of an int64 vector.
+int64_t index_at(const TensorView& indices, int64_t i) {
+  return static_cast<const int64_t*>(indices.data)[i * indices.stride[0]];
+}
+
 Status check_new_rows(const WriteKvCache& args, const Place& place) {
   PAGODA_RETURN_IF_ERROR(check_tensor(args.k,
                                       {.name = "k",
@@ -61,27 +66,25 @@ Status check_rope(const WriteKvCache& args, const Place& place) {
       place);
 }
 
-// int64 [num_tokens], each below `limit`.
-Status check_indices(const char* name, const TensorView& indices, const char* limit_name,
-                     int64_t limit, bool negative_is_skip) {
-  const auto* data = static_cast<const int64_t*>(indices.data);
-  for (int64_t i = 0; i < indices.shape[0]; ++i) {
-    const int64_t value = data[i * indices.stride[0]];
-    if (value < limit && (value >= 0 || negative_is_skip)) continue;
-    return invalid_contents(name, ": out of range at (token ", i, ", value ", value, "), wants ",
-                            negative_is_skip ? "value < " : "0 <= value < ", limit_name, "=", limit,
-                            negative_is_skip ? ", or negative to skip the token" : "");
+// Positions of tokens that are skipped and have no q to rotate are not read.
+Status check_write_contents(const WriteKvCache& args) {
+  const int64_t num_slots = args.k_pages.shape[0] * args.k_pages.shape[1];
+  const int64_t max_position = args.rope.cos_sin.shape[0];
+  const bool rotates = args.rope.cos_sin.present();
+  for (int64_t token = 0; token < args.k.shape[0]; ++token) {
+    const int64_t slot = index_at(args.slot_mapping, token);
+    if (slot >= num_slots) {
+      return invalid_contents("slot_mapping: out of range at (token ", token, ", value ", slot,
+                              "), wants slot < num_pages * page_size=", num_slots,
+                              ", or negative to skip the token");
+    }
+    if (!rotates || (slot < 0 && !args.rope.q.present())) continue;
+    const int64_t position = index_at(args.rope.positions, token);
+    if (position >= 0 && position < max_position) continue;
+    return invalid_contents("rope.positions: out of range at (token ", token, ", value ", position,
+                            "), wants 0 <= position < max_position=", max_position);
   }
   return {};
-}
-
-Status check_write_contents(const WriteKvCache& args) {
-  const TensorView& pages = args.k_pages;
-  PAGODA_RETURN_IF_ERROR(check_indices("slot_mapping", args.slot_mapping, "num_pages * page_size",
-                                       pages.shape[0] * pages.shape[1], true));
-  if (!args.rope.cos_sin.present()) return {};
-  return check_indices("rope.positions", args.rope.positions, "max_position",
-                       args.rope.cos_sin.shape[0], false);
 }
 
 Status check_state(const std::string& name, const AttentionState& state, const Extent (&shape)[3],

@@ -81,15 +81,15 @@ TEST(ValidateWriteKvCache, NamesEachMistake) {
           {[](Args& a, Arena&) { a.rope.q.stride[0] = 16; },
            "rope.q: got strides [16, 16, 1] of shape [5, 3, 16], wants elements that do not "},
           {[](Args& a, Arena&) { static_cast<int64_t*>(a.slot_mapping.data)[1] = 32; },
-           "slot_mapping: out of range at (token 1, value 32), wants value < num_pages * "
+           "slot_mapping: out of range at (token 1, value 32), wants slot < num_pages * "
            "page_size=32, or negative to skip the token",
            StatusCode::kInvalidContents},
           {[](Args& a, Arena&) { static_cast<int64_t*>(a.rope.positions.data)[4] = 100; },
-           "rope.positions: out of range at (token 4, value 100), wants 0 <= value < "
+           "rope.positions: out of range at (token 4, value 100), wants 0 <= position < "
            "max_position=100",
            StatusCode::kInvalidContents},
           {[](Args& a, Arena&) { static_cast<int64_t*>(a.rope.positions.data)[0] = -1; },
-           "rope.positions: out of range at (token 0, value -1), wants 0 <= value < ",
+           "rope.positions: out of range at (token 0, value -1), wants 0 <= position < ",
            StatusCode::kInvalidContents},
       },
       [](Arena& arena) { return valid_write(arena); }, validate_write_kv_cache);
@@ -130,6 +130,15 @@ TEST(ValidateWriteKvCache, ContentsAreReadInCheckedModeOnly) {
   WriteKvCache args = valid_write(arena);
   static_cast<int64_t*>(args.slot_mapping.data)[0] = 1000;
   args.checked = false;
+  EXPECT_TRUE(validate_write_kv_cache(args).ok());
+}
+
+TEST(ValidateWriteKvCache, PositionsOfSkippedTokensMatterToQOnly) {
+  Arena arena;
+  WriteKvCache args = valid_write(arena);
+  static_cast<int64_t*>(args.rope.positions.data)[2] = -77;
+  EXPECT_EQ(validate_write_kv_cache(args).code(), StatusCode::kInvalidContents);
+  args.rope.q = {};
   EXPECT_TRUE(validate_write_kv_cache(args).ok());
 }
 
