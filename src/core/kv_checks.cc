@@ -45,15 +45,13 @@ std::string scale_shapes(const ScaleRule& rule) {
 Status check_scale_values(const TensorView& scale, const ScaleRule& rule) {
   const TensorView matrix = as_matrix(scale);
   const auto* data = static_cast<const float*>(scale.data);
+  const bool is_positive = rule.range == ScaleRange::kPositive;
   for (int64_t seq = 0; seq < matrix.shape[0]; ++seq) {
     for (int64_t head = 0; head < matrix.shape[1]; ++head) {
       const float value = data[seq * matrix.stride[0] + head * matrix.stride[1]];
-      if (rule.range == ScaleRange::kPositive ? value > 0.0f : value >= 0.0f) {
-        if (std::isfinite(value)) continue;
-      }
+      if (std::isfinite(value) && (is_positive ? value > 0.0f : value >= 0.0f)) continue;
       return invalid_argument(rule.name, ": got ", value, " at [", seq, ", ", head,
-                              "], wants a finite number ",
-                              rule.range == ScaleRange::kPositive ? "> 0" : ">= 0");
+                              "], wants a finite number ", is_positive ? "> 0" : ">= 0");
     }
   }
   return {};
