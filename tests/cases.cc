@@ -114,11 +114,14 @@ constexpr std::string_view kNonFinites[] = {"none", "nan_q", "nan_k", "nan_v", "
 constexpr std::string_view kPolicies[] = {"balanced", "fixed"};
 
 std::string print_seqs(const Case& c) {
-  std::string text;
+  if (c.seqs.empty()) return "none";
+  std::ostringstream text;
+  const char* separator = "";
   for (const auto& [q_len, k_len] : c.seqs) {
-    text += (text.empty() ? "" : ",") + std::to_string(q_len) + "x" + std::to_string(k_len);
+    text << separator << q_len << 'x' << k_len;
+    separator = ",";
   }
-  return text.empty() ? "none" : text;
+  return text.str();
 }
 
 bool parse_seqs(const std::string& text, Case* c) {
@@ -224,14 +227,14 @@ std::string all_keys() {
 }  // namespace
 
 std::string to_line(const Case& c) {
-  std::string line;
+  std::ostringstream line;
+  line << "seqs=" << print_seqs(c);
   for (const Field& field : fields()) {
     const std::string value = field.print(c);
-    if (value == field.print(Case{}) && !line.empty())
-      continue;  // seqs, the first, is always there
-    line += (line.empty() ? "" : " ") + std::string(field.key) + "=" + value;
+    if (field.parse == parse_seqs || value == field.print(Case{})) continue;
+    line << ' ' << field.key << '=' << value;
   }
-  return line;
+  return line.str();
 }
 
 bool parse_case(const std::string& line, Case* c, std::string* error) {

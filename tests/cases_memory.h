@@ -3,7 +3,6 @@
 #define PAGODA_TESTS_CASES_MEMORY_H_
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -65,7 +64,7 @@ class TensorPool {
   TensorView make(DType dtype, const std::vector<int64_t>& shape, const Placement& placement = {});
 
  private:
-  std::deque<Buffer> buffers_;
+  std::vector<Buffer> buffers_;
 };
 
 // The same numbers on every platform. Each `stream` of a seed is a sequence of its own, so that a
