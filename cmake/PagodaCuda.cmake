@@ -9,6 +9,7 @@ if(NOT PAGODA_WITH_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA_ARCHITECTURES 90a-real)
     endif()
     enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
     set(PAGODA_CUDA_ENABLED ON)
   elseif(PAGODA_WITH_CUDA STREQUAL "ON")
     message(FATAL_ERROR "PAGODA_WITH_CUDA=ON: no CUDA compiler found; install nvcc 12.8 or later, "

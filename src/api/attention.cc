@@ -114,8 +114,7 @@ Status supported(const AttentionProblem& problem) {
   Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
   if (!status.ok()) return status;
   if (!on_cuda(params.device)) return {};
-  size_t bytes;
-  return cuda::workspace_size(limits_of(problem), &bytes);
+  return cuda::supported(params);
 }
 
 Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* explanation) {

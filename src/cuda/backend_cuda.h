@@ -8,6 +8,8 @@
 
 namespace pagoda::cuda {
 
+// Ok, or every reason why this build or device does not compute `params`.
+Status supported(const AttentionParams& params);
 Status workspace_size(const AttentionLimits& limits, size_t* bytes);
 Status plan(const AttentionParams& params, const Workspace& workspace, const Execution& execution,
             Plan* plan);

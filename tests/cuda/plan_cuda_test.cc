@@ -1,0 +1,205 @@
+// The device's plan is the host's, item by item; and a captured call works for other lengths.
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cases.h"
+#include "cuda/device_problem.h"
+#include "cuda/kernels/plan.h"
+#include "pagoda/attention.h"
+
+namespace pagoda::testing {
+namespace {
+
+#define SKIP_WITHOUT_GPU()                                                 \
+  int num_devices = 0;                                                     \
+  if (cudaGetDeviceCount(&num_devices) != cudaSuccess || num_devices == 0) \
+  GTEST_SKIP() << "no "                                                    \
+                  "GPU"
+
+template <class T>
+std::vector<T> fetch(const T* device, int64_t count) {
+  std::vector<T> host(static_cast<size_t>(count));
+  EXPECT_EQ(cudaMemcpy(host.data(), device, host.size() * sizeof(T), cudaMemcpyDeviceToHost),
+            cudaSuccess);
+  return host;
+}
+
+template <class T>
+T* allocate(std::vector<DeviceBuffer>* buffers, int64_t count) {
+  buffers->emplace_back(static_cast<size_t>(count) * sizeof(T));
+  return static_cast<T*>(buffers->back().data());
+}
+
+void expect_same(const WorkItem& a, const WorkItem& b, size_t index) {
+  EXPECT_TRUE(a.route == b.route && a.seq == b.seq && a.kv_head == b.kv_head &&
+              a.num_kv_heads == b.num_kv_heads && a.row_begin == b.row_begin &&
+              a.num_rows == b.num_rows && a.kv_begin == b.kv_begin && a.kv_end == b.kv_end &&
+              a.merge_group == b.merge_group && a.partial_row == b.partial_row && a.cost == b.cost)
+      << "item " << index;
+}
+
+// A batch's lengths on both sides.
+struct Lengths {
+  std::vector<int32_t> cu_seqlens_q{0};
+  std::vector<int32_t> seqused_k;
+  AttentionParams params{};
+
+  Lengths(std::mt19937* random, int num_seqs, int longest_q, int longest_k) {
+    auto pick = [&](int low, int high) {
+      return std::uniform_int_distribution<int>(low, high)(*random);
+    };
+    for (int i = 0; i < num_seqs; ++i) {
+      const int q_len = pick(0, 4) == 0 ? pick(0, longest_q) : pick(0, 2);
+      cu_seqlens_q.push_back(cu_seqlens_q.back() + q_len);
+      seqused_k.push_back(pick(q_len, q_len + longest_k));
+    }
+    params.cu_seqlens_q = cu_seqlens_q.data();
+    params.seqused_k = seqused_k.data();
+    params.num_tokens = cu_seqlens_q.back();
+    params.num_seqs = num_seqs;
+    params.num_kv_heads = pick(1, 8);
+    params.group = pick(1, 9);
+    params.num_q_heads = params.num_kv_heads * params.group;
+    params.mask.causal = true;
+    params.mask.window_left = pick(0, 2) == 0 ? pick(0, 3000) : -1;
+    params.mask.window_right = params.mask.prefix_window_left = -1;
+  }
+};
+
+void expect_same_plan(const PlanConfig& config, const Lengths& lengths) {
+  const AttentionParams& params = lengths.params;
+  const PlanBounds bounds = plan_bounds(config, params.num_tokens, params.num_seqs, 1 << 20,
+                                        params.num_kv_heads, params.group);
+  std::vector<WorkItem> items(static_cast<size_t>(bounds.max_items));
+  std::vector<MergeGroup> groups(static_cast<size_t>(bounds.max_groups));
+  PlanLists host{};
+  host.items = items.data();
+  host.groups = groups.data();
+  build_plan(config, params, &host);
+
+  std::vector<DeviceBuffer> buffers;
+  cuda::Work work{};
+  work.header = allocate<cuda::PlanHeader>(&buffers, 1);
+  work.items = allocate<WorkItem>(&buffers, bounds.max_items);
+  work.groups = allocate<MergeGroup>(&buffers, bounds.max_groups);
+  work.arrivals = allocate<int32_t>(&buffers, bounds.max_groups);
+  work.tile_begin = allocate<int32_t>(&buffers, params.num_seqs + 1);
+  AttentionParams on_device = params;
+  auto* cu_seqlens_q = allocate<int32_t>(&buffers, params.num_seqs + 1);
+  auto* seqused_k = allocate<int32_t>(&buffers, params.num_seqs);
+  cudaMemcpy(cu_seqlens_q, params.cu_seqlens_q, sizeof(int32_t) * lengths.cu_seqlens_q.size(),
+             cudaMemcpyHostToDevice);
+  cudaMemcpy(seqused_k, params.seqused_k, sizeof(int32_t) * lengths.seqused_k.size(),
+             cudaMemcpyHostToDevice);
+  on_device.cu_seqlens_q = cu_seqlens_q;
+  on_device.seqused_k = seqused_k;
+  ASSERT_EQ(cuda::launch_plan_kernel(config, on_device, work, nullptr), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+
+  const cuda::PlanHeader header = fetch(work.header, 1)[0];
+  ASSERT_EQ(header.num_items, host.num_items);
+  ASSERT_EQ(header.num_groups, host.num_groups);
+  EXPECT_EQ(header.num_partial_rows, host.num_partial_rows);
+  const auto device_items = fetch(work.items, host.num_items);
+  for (size_t i = 0; i < device_items.size(); ++i) expect_same(device_items[i], items[i], i);
+  const auto device_groups = fetch(work.groups, host.num_groups);
+  for (size_t i = 0; i < device_groups.size(); ++i) {
+    EXPECT_EQ(std::memcmp(&device_groups[i], &groups[i], sizeof(MergeGroup)), 0) << "group " << i;
+  }
+}
+
+TEST(PlanCuda, EqualsTheHostsPlan) {
+  SKIP_WITHOUT_GPU();
+  std::mt19937 random(11);
+  for (int num_seqs : {1, 2, 7, 64, 500, 1024, 3000}) {
+    for (SplitPolicy policy : {SplitPolicy::kBalanced, SplitPolicy::kFixed}) {
+      const PlanConfig config{.routes = {{16, 1, 16}, {64, 1, 16}},
+                              .few_rows_max = policy == SplitPolicy::kFixed ? 0 : 16,
+                              .num_workers = 264,
+                              .min_share = 256,
+                              .policy = policy,
+                              .fixed_split_keys = 1024};
+      expect_same_plan(config, Lengths(&random, num_seqs, 700, 20000));
+      if (HasFailure()) FAIL() << num_seqs << " sequences";
+    }
+  }
+}
+
+// One capture of plan and attention, replayed with other lengths in the same buffers.
+TEST(GraphCuda, ReplaysWithOtherLengths) {
+  SKIP_WITHOUT_GPU();
+  Case c;
+  c.seqs = {{1, 700}, {40, 300}, {1, 2000}, {3, 3}};
+  c.num_q_heads = 8;
+  c.head_dim = 128;
+  BuiltCase built(c);
+  DeviceProblem device(built.problem());
+  size_t bytes = 0;
+  AttentionLimits limits = limits_of(device.problem());
+  ASSERT_TRUE(workspace_size(limits, &bytes).ok());
+  const DeviceBuffer workspace(bytes);
+  cudaStream_t stream;
+  ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
+  const Execution execution{.stream = stream};
+  Plan step;
+  // Once outside: functions are loaded lazily.
+  ASSERT_TRUE(plan(device.problem(), {workspace.data(), bytes}, execution, &step).ok());
+  ASSERT_TRUE(attention(device.problem(), step, execution).ok());
+  ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  cudaGraph_t graph;
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_TRUE(plan(device.problem(), {workspace.data(), bytes}, execution, &step).ok());
+  for (int layer = 0; layer < 3; ++layer) {
+    EXPECT_TRUE(attention(device.problem(), step, execution).ok());
+  }
+  ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+  cudaGraphExec_t replay;
+  ASSERT_EQ(cudaGraphInstantiate(&replay, graph, 0), cudaSuccess);
+
+  auto* seqused_k = static_cast<int32_t*>(built.problem().seqused_k.data);
+  for (const std::vector<int32_t>& lengths :
+       {std::vector<int32_t>{700, 300, 2000, 3}, {1, 40, 64, 3}, {650, 299, 1999, 3}}) {
+    std::copy(lengths.begin(), lengths.end(), seqused_k);
+    built.poison_outputs();
+    device.upload();
+    ASSERT_EQ(cudaGraphLaunch(replay, stream), cudaSuccess);
+    ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    device.fetch_outputs();
+    const Verdict verdict = verify(built);
+    EXPECT_TRUE(verdict.ok) << verdict.message;
+  }
+  cudaGraphExecDestroy(replay);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+}
+
+TEST(RepeatCuda, SameCallSameBits) {
+  SKIP_WITHOUT_GPU();
+  Case c;
+  c.seqs = {{1, 5000}, {130, 900}, {4, 8000}};
+  c.num_q_heads = 8;
+  c.head_dim = 128;
+  BuiltCase built(c);
+  DeviceProblem device(built.problem());
+  size_t bytes = 0;
+  ASSERT_TRUE(workspace_size(limits_of(device.problem()), &bytes).ok());
+  const DeviceBuffer workspace(bytes);
+  const auto* out = static_cast<const char*>(built.problem().out.data);
+  const size_t out_bytes =
+      static_cast<size_t>(built.problem().out.shape[0] * built.problem().out.stride[0]) * 2;
+  std::vector<char> first;
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(unified_attention(device.problem(), {workspace.data(), bytes}).ok());
+    device.fetch_outputs();
+    std::vector<char> now(out, out + out_bytes - 2 * built.problem().out.stride[0]);
+    if (i == 0) first = now;
+    EXPECT_EQ(first, now) << "repetition " << i;
+  }
+}
+
+}  // namespace
+}  // namespace pagoda::testing
