@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "core/checks.h"
 #include "pagoda/status.h"
@@ -37,7 +36,7 @@ template <class T>
 Status read_c_struct(const CStruct<T>& type, const T* caller, T* full) {
   PAGODA_RETURN_IF_ERROR(check_c_struct(type, caller));
   type.init(full);
-  std::memcpy(full, caller, caller->struct_size);
+  std::memcpy(full, caller, std::min(caller->struct_size, sizeof(T)));
   full->struct_size = sizeof(T);
   return {};
 }
