@@ -80,24 +80,26 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
 Status plan(const AttentionProblem& problem, const Workspace& workspace, const Execution& execution,
             Plan* plan) {
   if (plan == nullptr) return {StatusCode::kInvalidArgument, "plan: got null, wants a pointer"};
+  if (Status status = validate_execution(execution); !status.ok()) return status;
   AttentionParams params;
   Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
   if (!status.ok()) return status;
   if (status = check_workspace(workspace, params.device); !status.ok()) return status;
   if (on_cuda(params.device)) return cuda::plan(params, workspace, execution, plan);
   if (params.checked) {
-    if (status = check_contents(params); !status.ok()) return status;
+    if (status = cpu::check_contents(params); !status.ok()) return status;
   }
   return cpu::plan(params, workspace, execution, plan);
 }
 
 Status attention(const AttentionProblem& problem, const Plan& plan, const Execution& execution) {
+  if (Status status = validate_execution(execution); !status.ok()) return status;
   AttentionParams params;
   Status status = make_attention_params(problem, ProblemUse::kCompute, &params);
   if (!status.ok()) return status;
   if (on_cuda(params.device)) return cuda::attention(params, plan, execution);
   if (params.checked) {
-    if (status = check_contents(params); !status.ok()) return status;
+    if (status = cpu::check_contents(params); !status.ok()) return status;
   }
   return cpu::attention(params, plan, execution);
 }

@@ -4,7 +4,6 @@
 #include "core/checks.h"
 #include "core/contents_checks.h"
 #include "core/paged_kv.h"
-#include "core/validate.h"
 
 namespace pagoda {
 namespace {
@@ -24,25 +23,6 @@ Status check_scales_of(const char* name, const TokenScaleParams& scale, const Pa
     }
   }
   return {};
-}
-
-Status check_lengths(const AttentionParams& params, int32_t seq) {
-  const int64_t q_len = int64_t{params.cu_seqlens_q[seq + 1]} - params.cu_seqlens_q[seq];
-  if (q_len > params.max_seqlen_q) {
-    return invalid_contents("cu_seqlens_q: query length out of range at (sequence ", seq,
-                            ", value ", q_len,
-                            "), wants 0 <= length <= max_seqlen_q=", params.max_seqlen_q);
-  }
-  const int32_t k_len = params.seqused_k[seq];
-  if (k_len < 0 || k_len > params.max_seqlen_k) {
-    return invalid_contents("seqused_k: length out of range at (sequence ", seq, ", value ", k_len,
-                            "), wants 0 <= length <= max_seqlen_k=", params.max_seqlen_k);
-  }
-  if (params.mask.prefix_lens == nullptr) return {};
-  const int32_t prefix_len = params.mask.prefix_lens[seq * params.mask.prefix_lens_stride];
-  if (prefix_len >= 0) return {};
-  return invalid_contents("prefix_lens: length out of range at (sequence ", seq, ", value ",
-                          prefix_len, "), wants 0 <= length");
 }
 
 }  // namespace
@@ -105,24 +85,6 @@ Status check_token_scales(const PagedKvParams& kv, int32_t num_kv_heads, const T
   PAGODA_RETURN_IF_ERROR(
       check_scales_of("k_token_scale", kv.k_token_scale, kv, num_kv_heads, tokens));
   return check_scales_of("v_token_scale", kv.v_token_scale, kv, num_kv_heads, tokens);
-}
-
-Status check_contents(const AttentionParams& params) {
-  if (params.num_seqs == 0) return {};
-  PAGODA_RETURN_IF_ERROR(check_prefix_sums({.name = "cu_seqlens_q",
-                                            .data = params.cu_seqlens_q,
-                                            .num_seqs = params.num_seqs,
-                                            .limit_name = "num_tokens",
-                                            .limit = params.num_tokens}));
-  PAGODA_RETURN_IF_ERROR(check_table_rows(params.kv.block_table, params.num_seqs));
-  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
-    PAGODA_RETURN_IF_ERROR(check_lengths(params, seq));
-    if (params.cu_seqlens_q[seq] == params.cu_seqlens_q[seq + 1]) continue;  // reads no page
-    const TokenRange tokens{seq, 0, params.seqused_k[seq]};
-    PAGODA_RETURN_IF_ERROR(check_page_ids(params.kv, tokens, "seqused_k"));
-    PAGODA_RETURN_IF_ERROR(check_token_scales(params.kv, params.num_kv_heads, tokens));
-  }
-  return {};
 }
 
 }  // namespace pagoda

@@ -26,10 +26,6 @@ Status validate_execution(const Execution& execution);
 
 Status validate_limits(const AttentionLimits& limits);
 
-// Checked mode, CPU: lengths, page ids and scales that the call would read. Names the first
-// violation as (sequence, column, value).
-Status check_contents(const AttentionParams& params);
-
 // These check contents too where the arguments ask for it and the host can read them.
 Status validate_write_kv_cache(const WriteKvCache& args);
 Status validate_merge_states(const AttentionState* states, int32_t num_states,

@@ -12,6 +12,9 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes);
 Status plan(const AttentionParams& params, const Workspace& workspace, const Execution& execution,
             Plan* plan);
 Status attention(const AttentionParams& params, const Plan& plan, const Execution& execution);
+// Checked mode: lengths, page ids and token scales that attention() would read. Names the first
+// violation as (sequence, column, value).
+Status check_contents(const AttentionParams& params);
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation);
 
 Status write_kv_cache(const WriteKvCache& args, const Execution& execution);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/validate.h"
+#include "cpu/backend_cpu.h"
 #include "unit/valid_problem.h"
 
 namespace pagoda::testing {
@@ -15,7 +16,7 @@ Status contents_of(const AttentionProblem& problem) {
   AttentionParams params;
   const Status status = make_attention_params(problem, ProblemUse::kCompute, &params);
   EXPECT_TRUE(status.ok()) << status.message();
-  return check_contents(params);
+  return cpu::check_contents(params);
 }
 
 void expect_violation(const AttentionProblem& problem, const char* message) {
@@ -46,6 +47,14 @@ TEST(CheckContents, NamesTheFirstBadPageId) {
   expect_violation(valid.problem,
                    "block_table: page id out of range at (sequence 2, column 2, value -1), wants 0 "
                    "<= id < num_pages=8");
+}
+
+TEST(CheckContents, PagesThatAWindowHasLeftBehindMayBeGone) {
+  ValidProblem valid;
+  ints_of(valid.problem.kv.block_table)[6] = -1;
+  EXPECT_FALSE(contents_of(valid.problem).ok());
+  valid.problem.mask.window_left = 0;
+  EXPECT_TRUE(contents_of(valid.problem).ok());
 }
 
 TEST(CheckContents, FollowsTheRowStrideOfTheTable) {
