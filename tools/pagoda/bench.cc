@@ -1,8 +1,10 @@
 // pagoda bench: how long batches take, and how near that is to what the machine can do.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 

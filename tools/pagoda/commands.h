@@ -3,7 +3,9 @@
 #ifndef PAGODA_TOOLS_PAGODA_COMMANDS_H_
 #define PAGODA_TOOLS_PAGODA_COMMANDS_H_
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace pagoda::tools {
 

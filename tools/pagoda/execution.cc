@@ -1,5 +1,6 @@
 #include "execution.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <string>
 

@@ -2,8 +2,11 @@
 #ifndef PAGODA_TOOLS_PAGODA_EXECUTION_H_
 #define PAGODA_TOOLS_PAGODA_EXECUTION_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace pagoda::tools {
 

@@ -1,8 +1,10 @@
 #include "geometry.h"
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 #include "dtype_names.h"
 

@@ -2,13 +2,16 @@
 #ifndef PAGODA_TOOLS_PAGODA_GEOMETRY_H_
 #define PAGODA_TOOLS_PAGODA_GEOMETRY_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "json_output.h"
 #include "pagoda/types.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace pagoda::tools {
 

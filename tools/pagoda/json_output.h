@@ -2,9 +2,13 @@
 #ifndef PAGODA_TOOLS_PAGODA_JSON_OUTPUT_H_
 #define PAGODA_TOOLS_PAGODA_JSON_OUTPUT_H_
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace pagoda::tools {
 

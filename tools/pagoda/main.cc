@@ -1,5 +1,6 @@
 // The `pagoda` command.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <exception>

@@ -1,8 +1,10 @@
 // pagoda replay: a serving trace through one attention layer, step by step.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 

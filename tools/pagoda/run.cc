@@ -1,7 +1,9 @@
 // pagoda run: one problem from a file.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "compute.h"

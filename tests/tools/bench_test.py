@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""pagoda bench: what it counts, and its options."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from command import pagoda, pagoda_json
+
+SMALL = ["--heads", "4/2", "--head-dim", "64", "--min-time", "0.01"]
+
+
+def visible_pairs(q_len, k_len, window_left=None):
+    total = 0
+    for position in range(k_len - q_len, k_len):
+        total += min(position, position if window_left is None else window_left) + 1
+    return total
+
+
+class BenchTest(unittest.TestCase):
+
+    def test_counts_bytes_and_flops(self):
+        result = pagoda_json("bench", "q40_2q3s64", *SMALL)
+        batch, = result["batches"]
+        tokens = 40 + 2 * 3
+        kv_bytes = (40 + 2 * 64) * 2 * 2 * 64 * 2
+        self.assertEqual(batch["bytes"], kv_bytes + tokens * 2 * 4 * 64 * 2)
+        self.assertEqual(batch["flops"],
+                         4 * 64 * 4 * (visible_pairs(40, 40) + 2 * visible_pairs(3, 64)))
+        self.assertGreaterEqual(batch["num_calls"], 3)
+        self.assertGreater(batch["num_kv_sets"], 1)
+        self.assertAlmostEqual(batch["gb_per_s"], batch["bytes"] / batch["seconds"] / 1e9)
+        ceilings = result["ceilings"]
+        roof = max(batch["bytes"] / ceilings["read_gb_per_s"] / 1e9,
+                   batch["flops"] / ceilings["f32_fma_tflop_per_s"] / 1e12)
+        self.assertAlmostEqual(batch["roof_share"], roof / batch["seconds"])
+
+    def test_k_is_1024_and_a_window_hides_keys(self):
+        batch, = pagoda_json("bench", "q2s1k", "--window-left", 9, *SMALL)["batches"]
+        self.assertEqual(batch["flops"], 4 * 64 * 4 * visible_pairs(2, 1024, window_left=9))
+
+    def test_types_and_layouts(self):
+        for arguments in (["--dtype", "f32"], ["--dtype", "f16", "--layout", "hnd"],
+                          ["--kv-dtype", "e4m3"], ["--kv-dtype", "e5m2", "--page-size", "7"],
+                          ["--kv-dtype", "int8", "--layout", "hnd"], ["--dtype", "e4m3"]):
+            with self.subTest(arguments):
+                done = pagoda("bench", "q20_3q1s70", *arguments, *SMALL)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("q20_3q1s70", done.stdout)
+
+    def test_json_file_beside_the_table(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "bench.json"
+            done = pagoda("bench", "q8", *SMALL, "--json", path)
+            self.assertIn("TFLOP/s", done.stdout)
+            self.assertEqual(json.loads(path.read_text())["geometry"]["num_kv_heads"], 2)
+
+    def test_wrong_arguments(self):
+        cases = [(["q0"], "q0"), (["q4s2"], "q4s2"), (["3"], "3"), (["q1_"], "q1_"),
+                 (["q99999999"], "q99999999"), (["q1x"], "q1x"), (["_q1"], "_q1"),
+                 (["q1", "--heads", "3/2"], "3/2"), (["q1", "--dtype", "int8"], "int8"),
+                 (["q1", "--head-dim", "20"], "head_dim"), (["q1", "--preset", "all"], "preset"),
+                 (["q1", "--kv-dtype", "f16"], "k_pages"),
+                 (["60000q1s16000k"], "memory")]
+        for arguments, word in cases:
+            with self.subTest(arguments):
+                done = pagoda("bench", *arguments)
+                self.assertEqual(done.returncode, 2, done.stdout)
+                self.assertIn(word, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
