@@ -44,7 +44,8 @@ std::vector<Workload> load_workloads(const std::string& path) {
   std::ifstream file(path);
   if (!file) throw std::runtime_error("workloads: cannot open " + path);
   std::vector<Workload> workloads;
-  for (const nlohmann::json& row : nlohmann::json::parse(file).at("workloads")) {
+  const nlohmann::json list = nlohmann::json::parse(file);
+  for (const nlohmann::json& row : list.at("workloads")) {
     Workload w{.name = row.at("name"),
                .num_q_heads = row.at("num_q_heads"),
                .num_kv_heads = row.at("num_kv_heads"),
