@@ -33,26 +33,31 @@ void expect_same(const SameThing& test) {
   EXPECT_EQ(a.lse, b.lse) << test.line;
 }
 
-void causal(AttentionProblem* problem) {
-  problem->mask = AttentionMask{};
-}
+// Intervals only, in place of whatever the case has.
+struct Interval {
+  bool causal = true;
+  int32_t window_left = -1;
+  int32_t window_right = -1;
+};
 
-void everything(AttentionProblem* problem) {
-  problem->mask = AttentionMask{.causal = false};
+std::function<void(AttentionProblem*)> only(const Interval& interval) {
+  return [interval](AttentionProblem* problem) {
+    problem->mask = {};
+    problem->mask.causal = interval.causal;
+    problem->mask.window_left = interval.window_left;
+    problem->mask.window_right = interval.window_right;
+  };
 }
 
 TEST(OracleMask, Causal) {
   const char* line = "seqs=5x20,9x9,12x4 d=8";
-  expect_same({line, causal, [](AttentionProblem* problem) {
-                 problem->mask = AttentionMask{.causal = false, .window_right = 0};
+  expect_same({line, only({}), only({.causal = false, .window_right = 0})});
+  expect_same({line, only({}), only({.window_left = 19, .window_right = 3})});
+  expect_same({line, only({}), [](AttentionProblem* problem) {
+                 problem->mask.chunk_size = 5;
+                 problem->mask.chunk_lookback = 4;
                }});
-  expect_same({line, causal, [](AttentionProblem* problem) {
-                 problem->mask = AttentionMask{.window_left = 19, .window_right = 3};
-               }});
-  expect_same({line, causal, [](AttentionProblem* problem) {
-                 problem->mask = AttentionMask{.chunk_size = 5, .chunk_lookback = 4};
-               }});
-  expect_same({"seqs=5x20,9x9,12x4 d=8 causal=0 causal_per_seq=1 seed=2", causal,
+  expect_same({"seqs=5x20,9x9,12x4 d=8 causal=0 causal_per_seq=1 seed=2", only({}),
                [](AttentionProblem* problem) {
                  for (int64_t s = 0; s < 3; ++s) {
                    element_as<uint8_t>(problem->mask.causal_per_seq, s) = 7;
@@ -61,9 +66,7 @@ TEST(OracleMask, Causal) {
 }
 
 TEST(OracleMask, WindowOfOneChunkPerToken) {
-  expect_same({"seqs=5x20,9x9,12x4 d=8",
-               [](AttentionProblem* problem) { problem->mask.window_left = 3; },
-               [](AttentionProblem* problem) {
+  expect_same({"seqs=5x20,9x9,12x4 d=8", only({.window_left = 3}), [](AttentionProblem* problem) {
                  problem->mask.chunk_size = 1;
                  problem->mask.chunk_lookback = 3;
                }});
@@ -76,7 +79,7 @@ TEST(OracleMask, PrefixWindow) {
       for (int64_t s = 0; s < 3; ++s) element_as<int32_t>(problem->mask.prefix_lens, s) = length;
     };
   };
-  expect_same({line, causal, set_prefix(20)});
+  expect_same({line, only({}), set_prefix(20)});
   const BuiltCase none({.seqs = {{5, 20}}, .prefix_window_left = 3});
   AttentionProblem problem = none.problem();
   element_as<int32_t>(problem.mask.prefix_lens, 0) = 0;
@@ -84,7 +87,7 @@ TEST(OracleMask, PrefixWindow) {
 }
 
 TEST(OracleMask, TreeOfEveryAncestorIsCausal) {
-  expect_same({"seqs=5x20,9x9,70x80 d=8 tree=1", causal, [](AttentionProblem* problem) {
+  expect_same({"seqs=5x20,9x9,70x80 d=8 tree=1", only({}), [](AttentionProblem* problem) {
                  TensorView& words = problem->mask.tree_words;
                  for (int64_t i = 0; i < words.shape[0]; ++i) element_as<int64_t>(words, i) = -1;
                }});
@@ -113,13 +116,9 @@ TEST(OracleMask, RangeOverEverything) {
     };
   };
   const char* line = "seqs=20x20,9x9 d=8 ranges=1";
-  expect_same({line, everything, one_range(0, 19, false)});
-  expect_same({line, causal, one_range(5, 4, false)});  // padding
-  expect_same({line,
-               [](AttentionProblem* problem) {
-                 problem->mask = AttentionMask{.causal = false, .window_left = 2};
-               },
-               one_range(0, 19, true)});
+  expect_same({line, only({.causal = false}), one_range(0, 19, false)});
+  expect_same({line, only({}), one_range(5, 4, false)});  // padding
+  expect_same({line, only({.causal = false, .window_left = 2}), one_range(0, 19, true)});
 }
 
 }  // namespace
