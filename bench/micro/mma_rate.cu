@@ -97,11 +97,13 @@ class MmaRate {
       kernel<<<ctas, launch.threads, launch.smem_bytes>>>(
           reinterpret_cast<const uint32_t*>(operands_.get()), kRounds, cycles_.get(), out_.get());
     });
-    std::vector<int64_t> cycles = cycles_.to_host();
-    cycles.resize(ctas);
-    char per_clock[64];
-    std::snprintf(per_clock, sizeof(per_clock), "%.0f flop/clk/SM",
-                  flops / median({cycles.begin(), cycles.end()}));
+    char per_clock[64] = "";
+    if (launch.ctas_per_sm == 1) {  // else the CTAs of an SM need not run at the same time
+      std::vector<int64_t> cycles = cycles_.to_host();
+      cycles.resize(ctas);
+      std::snprintf(per_clock, sizeof(per_clock), "%.0f flop/clk/SM",
+                    flops / median({cycles.begin(), cycles.end()}));
+    }
     report_.add(bench, settings, flops * gpu_.num_sms / us * 1e-6, "TFLOP/s", per_clock);
     return {us};
   }

@@ -242,21 +242,33 @@ void PageRead::run() {
     cp_async<256, 12>(setup);
   }
   report_.section("pages: hints to L2");
-  for (int evict_first : {0, 1}) {
-    for (auto promotion :
-         {cuda::L2Promotion::kNone, cuda::L2Promotion::k128B, cuda::L2Promotion::k256B}) {
-      tma<8>({.box = {1, evict_first}, .promotion = promotion});
+  for (auto promotion :
+       {cuda::L2Promotion::kNone, cuda::L2Promotion::k128B, cuda::L2Promotion::k256B}) {
+    for (int evict_first : {1, 0, 1, 0}) {
+      tma<8>({.box = {2, evict_first}, .promotion = promotion});
+      tma<4>({.box = {2, evict_first}, .ctas_per_sm = 3, .promotion = promotion});
     }
+  }
+  report_.section("smaller pages");
+  for (int page : {4, 8}) {
+    for (int panels : {1, 2}) {
+      tma<8>({.page_tokens = page, .box = {panels, 1}});
+      tma<4>({.page_tokens = page, .box = {panels, 1}, .ctas_per_sm = 3});
+    }
+    cp_async<128, 4>({.page_tokens = page, .ctas_per_sm = 3});
   }
   report_.section("pages of 16: less data, fewer CTAs");
   for (int64_t mib : {32, 64, 128, 256, 512}) {
     tma<8>({.bytes = mib << 20});
     tma<12>({.bytes = mib << 20, .box = {2, 1}});
-    tma<4>({.bytes = mib << 20, .ctas_per_sm = 3});
+    tma<4>({.bytes = mib << 20, .box = {2, 1}, .ctas_per_sm = 3});
     cp_async<256, 12>({.bytes = mib << 20});
     cp_async<128, 4>({.bytes = mib << 20, .ctas_per_sm = 3});
   }
-  for (int ctas : {24, 33, 44, 66, 88, 110}) tma<12>({.num_ctas = ctas});
+  for (int ctas : {24, 33, 44, 66, 88, 99, 110, 121, 132}) {
+    tma<12>({.num_ctas = ctas});
+    tma<6, 128>({.box = {2, 1}, .num_ctas = ctas});
+  }
 }
 
 }  // namespace
