@@ -140,9 +140,9 @@ const DType kWide[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
 
 TEST(MergeStates, TwoStatesOfEveryShape) {
   for (DType dtype : kWide) {
-    for (int64_t num_tokens : {1, 39, 257}) {
+    for (int64_t num_tokens : {1, 39, 130}) {
       for (int64_t num_heads : {4, 5}) {
-        for (int64_t head_dim : {7, 32, 48, 64, 96, 128, 256, 300}) {
+        for (int64_t head_dim : {7, 32, 48, 128, 300}) {
           check({.dtype = dtype,
                  .merged_dtype = dtype,
                  .num_tokens = num_tokens,

@@ -35,20 +35,34 @@ BoxCopy::BoxCopy(DType dtype, std::initializer_list<BoxAxis> axes) {
       merged[++last] = sorted[i];
     }
   }
+  element_bytes_ = element;
   run_bytes_ = merged[0].extent;
+  is_one_run_ = last == 0;
   for (int i = 0; i < 3; ++i) axes_[2 - i] = i < last ? merged[i + 1] : BoxAxis{1, 0, 0};
 }
 
-void BoxCopy::run(const void* source, void* destination) const {
+void BoxCopy::run(const void* source, void* destination, const BoxAxis& repeat) const {
   const auto* from = static_cast<const char*>(source);
   auto* to = static_cast<char*>(destination);
+  const int64_t source_step = repeat.source_stride * element_bytes_;
+  const int64_t destination_step = repeat.destination_stride * element_bytes_;
+  if (is_one_run_ && source_step == run_bytes_ && destination_step == run_bytes_) {
+    std::memcpy(to, from, static_cast<size_t>(run_bytes_ * repeat.extent));
+    return;
+  }
+  for (int64_t i = 0; i < repeat.extent; ++i) {
+    run_once(from + i * source_step, to + i * destination_step);
+  }
+}
+
+void BoxCopy::run_once(const char* source, char* destination) const {
   const auto& [outer, middle, inner] = axes_;
   for (int64_t i = 0; i < outer.extent; ++i) {
     for (int64_t j = 0; j < middle.extent; ++j) {
-      const char* s = from + i * outer.source_stride + j * middle.source_stride;
-      char* d = to + i * outer.destination_stride + j * middle.destination_stride;
+      const char* from = source + i * outer.source_stride + j * middle.source_stride;
+      char* to = destination + i * outer.destination_stride + j * middle.destination_stride;
       for (int64_t k = 0; k < inner.extent; ++k) {
-        std::memcpy(d + k * inner.destination_stride, s + k * inner.source_stride,
+        std::memcpy(to + k * inner.destination_stride, from + k * inner.source_stride,
                     static_cast<size_t>(run_bytes_));
       }
     }

@@ -23,12 +23,16 @@ class BoxCopy {
   // Up to three axes in any order. No two elements of the destination share memory.
   BoxCopy(DType dtype, std::initializer_list<BoxAxis> axes);
 
-  // The first element of each side.
-  void run(const void* source, void* destination) const;
+  // Given the first element of each side. With `repeat`, an axis around the box.
+  void run(const void* source, void* destination, const BoxAxis& repeat = {1, 0, 0}) const;
 
  private:
+  void run_once(const char* source, char* destination) const;
+
+  int64_t element_bytes_ = 0;
   int64_t run_bytes_ = 0;
-  BoxAxis axes_[3] = {};  // outermost first, strides in bytes, unused ones at the front
+  bool is_one_run_ = true;
+  BoxAxis axes_[3] = {};  // outermost first, strides in bytes, unused ones in front
 };
 
 }  // namespace pagoda::cpu

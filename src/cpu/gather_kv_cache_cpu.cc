@@ -52,23 +52,37 @@ void gather_row(Elements stored, float scale, int32_t head_dim, Elements out) {
   for (int32_t first = 0; first < head_dim; first += kRunElements) {
     const int32_t count = std::min(kRunElements, head_dim - first);
     widen(stored.at(first), count, values);
-    for (int32_t i = 0; i < count; ++i) values[i] *= scale;
+    if (scale != 1.0f) {
+      for (int32_t i = 0; i < count; ++i) values[i] *= scale;
+    }
     narrow(values, count, out.at(first));
   }
 }
 
-void gather_token(const GatherSide& side, int32_t seq, TokenSlot slot, int64_t out_row) {
-  const Elements out = side.out.at(out_row * side.out_row_stride);
+// Tokens of one page that follow each other, to as many rows.
+struct PageTokens {
+  int32_t seq;
+  TokenSlot slot;  // of the first token
+  int64_t out_row;
+  int64_t count;
+};
+
+void gather_tokens(const GatherSide& side, const PageTokens& tokens) {
+  const Elements out = side.out.at(tokens.out_row * side.out_row_stride);
   if (side.pages.dtype == side.out.dtype) {
-    side.token_copy.run(side.pages.at(row_offset(side.layout, slot, 0)).data, out.data);
+    side.token_copy.run(side.pages.at(row_offset(side.layout, tokens.slot, 0)).data, out.data,
+                        {tokens.count, side.layout.token_stride, side.out_row_stride});
     return;
   }
-  for (int32_t head = 0; head < side.num_kv_heads; ++head) {
-    const float scale = side.token_scale.data != nullptr
-                            ? *scale_address(side.token_scale, slot, head)
-                            : scale_of(side.scale, seq, head);
-    gather_row(side.pages.at(row_offset(side.layout, slot, head)), scale, side.head_dim,
-               out.at(head * side.out_head_stride));
+  for (int64_t i = 0; i < tokens.count; ++i) {
+    const TokenSlot slot{tokens.slot.page, tokens.slot.offset + static_cast<int32_t>(i)};
+    for (int32_t head = 0; head < side.num_kv_heads; ++head) {
+      const float scale = side.token_scale.data != nullptr
+                              ? *scale_address(side.token_scale, slot, head)
+                              : scale_of(side.scale, tokens.seq, head);
+      gather_row(side.pages.at(row_offset(side.layout, slot, head)), scale, side.head_dim,
+                 out.at(i * side.out_row_stride + head * side.out_head_stride));
+    }
   }
 }
 
@@ -92,13 +106,16 @@ Status gather_kv_cache(const GatherKvCache& args, const Execution& execution) {
     // The sequence of the first row: the last one that begins at or before it.
     auto seq = static_cast<int32_t>(std::upper_bound(cu_seqlens, cu_seqlens + num_seqs, begin) -
                                     cu_seqlens - 1);
-    for (int64_t row = begin; row < end; ++row) {
+    for (int64_t row = begin; row < end;) {
       while (row >= cu_seqlens[seq + 1]) ++seq;
       const int64_t start = starts != nullptr ? starts[seq] : 0;
       const TokenSlot slot = token_slot(page_ids(kv.block_table, seq), kv.page_size,
                                         static_cast<int32_t>(start + row - cu_seqlens[seq]));
-      gather_token(k, seq, slot, row);
-      gather_token(v, seq, slot, row);
+      const int64_t rows_left = std::min<int64_t>(end, cu_seqlens[seq + 1]) - row;
+      const int64_t count = std::min<int64_t>(kv.page_size - slot.offset, rows_left);
+      gather_tokens(k, {seq, slot, row, count});
+      gather_tokens(v, {seq, slot, row, count});
+      row += count;
     }
   });
   return {};

@@ -72,16 +72,22 @@ float largest_of(DType dtype) {
   }
 }
 
-// The largest magnitude, at most the largest finite float; NaN does not count. On bits, which
-// order magnitudes as floats do, so that the loop becomes vectors.
+// The largest magnitude, as bits, which order magnitudes as floats do; NaN does not count.
+int32_t largest_bits(const float* values, int32_t count) {
+  constexpr int32_t kInfinityBits = 0x7f800000;
+  int32_t largest = 0;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t magnitude = bit_cast<int32_t>(values[i]) & 0x7fffffff;
+    largest = max_of(largest, magnitude > kInfinityBits ? 0 : magnitude);
+  }
+  return largest;
+}
+
+// At most the largest finite float, so that scales are finite.
 float largest_magnitude(Elements row, int32_t head_dim, const Rotation& rotation) {
-  constexpr uint32_t kInfinityBits = 0x7f800000u;
-  uint32_t largest = 0;
+  int32_t largest = 0;
   for_each_run(row, head_dim, rotation, [&](int32_t, const float* values, int32_t count) {
-    for (int32_t i = 0; i < count; ++i) {
-      const uint32_t magnitude = bit_cast<uint32_t>(values[i]) & 0x7fffffffu;
-      largest = max_of(largest, magnitude > kInfinityBits ? 0u : magnitude);
-    }
+    largest = max_of(largest, largest_bits(values, count));
   });
   return std::min(bit_cast<float>(largest), FLT_MAX);
 }
@@ -96,21 +102,16 @@ float row_scale(const WriteSide& side, Elements row, TokenSlot slot, int32_t kv_
   return scale;
 }
 
-void write_token(const WriteSide& side, int64_t token, TokenSlot slot, const Rotation& rotation) {
-  const Elements rows = side.rows.at(token * side.token_stride);
-  if (side.rows.dtype == side.pages.dtype && rotation.rotary_dim == 0) {
-    side.token_copy.run(rows.data, side.pages.at(row_offset(side.layout, slot, 0)).data);
-    return;
-  }
-  for (int32_t head = 0; head < side.num_kv_heads; ++head) {
-    const Elements row = rows.at(head * side.head_stride);
-    const Elements stored = side.pages.at(row_offset(side.layout, slot, head));
-    const float scale = row_scale(side, row, slot, head, rotation);
-    for_each_run(row, side.head_dim, rotation, [&](int32_t first, float* values, int32_t count) {
+void write_row(const WriteSide& side, Elements row, TokenSlot slot, int32_t head,
+               const Rotation& rotation) {
+  const Elements stored = side.pages.at(row_offset(side.layout, slot, head));
+  const float scale = row_scale(side, row, slot, head, rotation);
+  for_each_run(row, side.head_dim, rotation, [&](int32_t first, float* values, int32_t count) {
+    if (scale != 1.0f) {
       for (int32_t i = 0; i < count; ++i) values[i] /= scale;
-      narrow(values, count, stored.at(first));
-    });
-  }
+    }
+    narrow(values, count, stored.at(first));
+  });
 }
 
 Rotation rotation_of(const Rope& rope, int64_t token) {
@@ -123,13 +124,82 @@ Rotation rotation_of(const Rope& rope, int64_t token) {
           .interleaved = rope.interleaved};
 }
 
-void rotate_q(const TensorView& q, int64_t token, const Rotation& rotation) {
-  const Elements rows = Elements{q.data, q.dtype}.at(token * q.stride[0]);
-  for (int64_t head = 0; head < q.shape[1]; ++head) {
-    const Elements row = rows.at(head * q.stride[1]);
-    for_each_rotated_run(row, rotation, [&](int32_t first, const float* values, int32_t count) {
-      narrow(values, count, row.at(first));
-    });
+struct TokenRange {
+  int64_t begin;
+  int64_t end;
+};
+
+// Where the tokens of a call go.
+class Slots {
+ public:
+  Slots(const TensorView& slots, int32_t page_size)
+      : slots_(static_cast<const int64_t*>(slots.data)),
+        stride_(slots.stride[0]),
+        page_size_(page_size) {}
+
+  bool is_skipped(int64_t token) const { return slot(token) < 0; }
+
+  TokenSlot operator[](int64_t token) const {
+    return {static_cast<int32_t>(slot(token) / page_size_),
+            static_cast<int32_t>(slot(token) % page_size_)};
+  }
+
+  // How many tokens, from the first of the range on, follow each other in one page.
+  int64_t num_adjacent(TokenRange tokens) const {
+    const int64_t room = page_size_ - (*this)[tokens.begin].offset;
+    const int64_t most = std::min(room, tokens.end - tokens.begin);
+    int64_t count = 1;
+    while (count < most && slot(tokens.begin + count) == slot(tokens.begin) + count) ++count;
+    return count;
+  }
+
+ private:
+  int64_t slot(int64_t token) const { return slots_[token * stride_]; }
+
+  const int64_t* slots_;
+  int64_t stride_;
+  int64_t page_size_;
+};
+
+void copy_tokens(const WriteSide& side, const Slots& slots, TokenRange tokens) {
+  for (int64_t token = tokens.begin; token < tokens.end;) {
+    if (slots.is_skipped(token)) {
+      ++token;
+      continue;
+    }
+    const int64_t count = slots.num_adjacent({token, tokens.end});
+    side.token_copy.run(side.rows.at(token * side.token_stride).data,
+                        side.pages.at(row_offset(side.layout, slots[token], 0)).data,
+                        {count, side.token_stride, side.layout.token_stride});
+    token += count;
+  }
+}
+
+void write_tokens(const WriteSide& side, const Slots& slots, TokenRange tokens, const Rope& rope) {
+  if (side.rows.dtype == side.pages.dtype && !rope.cos_sin.present()) {
+    copy_tokens(side, slots, tokens);
+    return;
+  }
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    if (slots.is_skipped(token)) continue;
+    const Rotation rotation = rotation_of(rope, token);
+    const Elements rows = side.rows.at(token * side.token_stride);
+    for (int32_t head = 0; head < side.num_kv_heads; ++head) {
+      write_row(side, rows.at(head * side.head_stride), slots[token], head, rotation);
+    }
+  }
+}
+
+void rotate_q(const Rope& rope, TokenRange tokens) {
+  const TensorView& q = rope.q;
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    const Rotation rotation = rotation_of(rope, token);
+    for (int64_t head = 0; head < q.shape[1]; ++head) {
+      const Elements row = Elements{q.data, q.dtype}.at(token * q.stride[0] + head * q.stride[1]);
+      for_each_rotated_run(row, rotation, [&](int32_t first, const float* values, int32_t count) {
+        narrow(values, count, row.at(first));
+      });
+    }
   }
 }
 
@@ -139,23 +209,15 @@ Status write_kv_cache(const WriteKvCache& args, const Execution& execution) {
   const PagedKvParams kv = lay_out_cache(args);
   const WriteSide k = make_side(args.k, {kv.k, kv.k_scale, kv.k_token_scale}, kv.dtype);
   const WriteSide v = make_side(args.v, {kv.v, kv.v_scale, kv.v_token_scale}, kv.dtype);
-  const auto* slots = static_cast<const int64_t*>(args.slot_mapping.data);
-  const int64_t slot_stride = args.slot_mapping.stride[0];
+  const Slots slots(args.slot_mapping, kv.page_size);
   const bool rotates_q = args.rope.cos_sin.present() && args.rope.q.present();
   const int64_t rows_per_token = 4 * args.k.shape[1] + (rotates_q ? 2 * args.rope.q.shape[1] : 0);
   const int64_t row_bytes = args.k.shape[2] * static_cast<int64_t>(size_of(args.k.dtype));
   parallel_ranges(execution, args.k.shape[0], rows_per_token * row_bytes,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t token = begin; token < end; ++token) {
-                      const Rotation rotation = rotation_of(args.rope, token);
-                      if (rotates_q) rotate_q(args.rope.q, token, rotation);
-                      const int64_t slot = slots[token * slot_stride];
-                      if (slot < 0) continue;
-                      const TokenSlot where{static_cast<int32_t>(slot / kv.page_size),
-                                            static_cast<int32_t>(slot % kv.page_size)};
-                      write_token(k, token, where, rotation);
-                      write_token(v, token, where, {});
-                    }
+                    if (rotates_q) rotate_q(args.rope, {begin, end});
+                    write_tokens(k, slots, {begin, end}, args.rope);
+                    write_tokens(v, slots, {begin, end}, {});
                   });
   return {};
 }
