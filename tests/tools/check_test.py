@@ -9,7 +9,7 @@ import small_problem
 from command import pagoda, pagoda_json
 from safetensors_file import encode, header_and_data
 
-LINE = "seqs=5x18,1x130 heads=8/2 d=64 page=16"
+LINE = "seqs=5x18,1x130 heads=8/2 d=128 page=8"
 
 
 class CheckTest(unittest.TestCase):
@@ -40,7 +40,7 @@ class CheckTest(unittest.TestCase):
 
     def test_wrong_lines(self):
         for line, word in (("heads=8/2", "seqs"), (LINE + " colour=1", "colour"),
-                           (LINE + " d=64", "second"), ("seqs=1x1 d=7", "multiple of 8")):
+                           (LINE + " d=128", "second"), ("seqs=1x1 d=7", "multiple of 8")):
             with self.subTest(line):
                 done = pagoda("check", "--case", line)
                 self.assertEqual(done.returncode, 2)

@@ -7,7 +7,8 @@ import unittest
 
 from command import pagoda, pagoda_json
 
-SMALL = ["--heads", "4/2", "--head-dim", "64"]
+CEILINGS = ["--ceilings", "10/0.1"]
+SMALL = ["--heads", "4/2", "--head-dim", "64", *CEILINGS]
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 REQUESTS = [(100, 5), (7, 1), (300, 0), (33, 40), (1, 3)]
 
@@ -92,7 +93,7 @@ class ReplayTest(unittest.TestCase):
 
     def test_stops_early(self):
         self.write_trace([(4000, 4000)] * 8)
-        done = pagoda("replay", "--trace", self.trace, "--max-seconds", 0.1)
+        done = pagoda("replay", "--trace", self.trace, "--max-seconds", 0.1, *CEILINGS)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Stopped after", done.stdout)
 
@@ -114,7 +115,7 @@ class ReplayTest(unittest.TestCase):
         for arguments, word in ((["--cache-tokens", 128], "--cache-tokens"),
                                 (["--max-seqs", 9, "--token-budget", 8], "--token-budget")):
             with self.subTest(arguments):
-                done = pagoda("replay", "--trace", self.trace, *arguments)
+                done = pagoda("replay", "--trace", self.trace, *arguments, *CEILINGS)
                 self.assertEqual(done.returncode, 2)
                 self.assertIn(word, done.stderr)
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "batch_spec.h"
-#include "ceilings.h"
+#include "ceilings_option.h"
 #include "commands.h"
 #include "execution.h"
 #include "geometry.h"
@@ -27,6 +27,7 @@ struct BenchOptions {
   std::string preset;
   Geometry geometry;
   MeasureOptions measure;
+  CeilingsOption ceilings;
   Output results;
 };
 
@@ -82,7 +83,7 @@ void bench(const BenchOptions& options) {
   const std::vector<std::string> batches = wanted_batches(options);
   std::vector<std::vector<SeqLengths>> seqs;
   for (const std::string& batch : batches) seqs.push_back(parse_batch_spec(batch));
-  const Ceilings ceilings = measure_ceilings(num_threads());
+  const Ceilings ceilings = options.ceilings.get();
   Table table({"batch", "time", "fastest", "plan", "GB/s", "TFLOP/s", "roof", "calls", "KV sets"});
   Json json = {{"version", PAGODA_VERSION},
                {"geometry", to_json(options.geometry)},
@@ -121,6 +122,7 @@ void add_bench_command(CLI::App* app) {
       ->option_text("S=1");
   command->add_option("--seed", options->measure.seed, "Of data and page order")
       ->option_text("N=1");
+  options->ceilings.add_option(command);
   add_threads_option(command);
   options->results.add_option(command);
   command->footer(

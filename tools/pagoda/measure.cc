@@ -105,7 +105,7 @@ Measurement measure(const Geometry& geometry, const std::vector<SeqLengths>& seq
   while (static_cast<int64_t>(samples.size()) < kMinCalls ||
          total.seconds() < options.min_seconds) {
     // The next set. One plan serves them all: it depends on lengths, not on pages.
-    batches[(samples.size() + 1) % batches.size()].attach_to(&problem);
+    problem.kv.block_table = batches[(samples.size() + 1) % batches.size()].block_table();
     const Stopwatch stopwatch;
     require_ok(attention(problem, step));
     samples.push_back(stopwatch.seconds());

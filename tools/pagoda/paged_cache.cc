@@ -100,12 +100,15 @@ void Batch::add(int32_t q_len, int32_t k_len, std::span<const int32_t> pages) {
   block_table_.resize(seqused_k_.size() * static_cast<size_t>(max_pages_), /*unused entry*/ -1);
 }
 
+TensorView Batch::block_table() const {
+  return TensorView::contiguous(block_table_.data(), DType::kInt32, {num_seqs(), max_pages_});
+}
+
 void Batch::attach_to(AttentionProblem* problem) const {
   problem->cu_seqlens_q =
       TensorView::contiguous(cu_seqlens_q_.data(), DType::kInt32, {num_seqs() + 1});
   problem->seqused_k = TensorView::contiguous(seqused_k_.data(), DType::kInt32, {num_seqs()});
-  problem->kv.block_table =
-      TensorView::contiguous(block_table_.data(), DType::kInt32, {num_seqs(), max_pages_});
+  problem->kv.block_table = block_table();
 }
 
 AttentionProblem make_problem(const Geometry& geometry, const PagedCache& cache) {

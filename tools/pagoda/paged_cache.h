@@ -40,7 +40,9 @@ class Batch {
   int32_t num_seqs() const { return static_cast<int32_t>(seqused_k_.size()); }
   int32_t num_tokens() const { return cu_seqlens_q_.back(); }
 
-  // Sets the problem's lengths and block table, which stay valid until the next clear().
+  // All views stay valid until the next clear().
+  TensorView block_table() const;
+  // Sets the problem's lengths and block table.
   void attach_to(AttentionProblem* problem) const;
 
  private:

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ceilings_option.h"
 #include "commands.h"
 #include "error.h"
 #include "execution.h"
@@ -35,6 +36,7 @@ struct ReplayOptions {
   int64_t verify_every = 100;  // steps; 0 = none
   uint64_t seed = 1;
   Geometry geometry;
+  CeilingsOption ceilings;
   Output results;
 };
 
@@ -128,7 +130,7 @@ bool replay(ReplayOptions options) {
   report.num_requests = static_cast<int64_t>(requests.size());
   report.num_pages = limits.num_pages;
   options.results.print(introduction(options, requests));
-  report.ceilings = measure_ceilings(num_threads());
+  report.ceilings = options.ceilings.get();
   run_steps(options, std::move(requests), &report);
   options.results.print(describe(report));
   if (report.num_finished < report.num_requests) {
@@ -177,6 +179,7 @@ void add_replay_command(CLI::App* app, int* exit_code) {
       ->option_text("N=100");
   add_geometry_options(command, &options->geometry);
   command->add_option("--seed", options->seed, "Of lengths and data")->option_text("N=1");
+  options->ceilings.add_option(command);
   add_threads_option(command);
   options->results.add_option(command);
   command->footer(

@@ -32,8 +32,8 @@ json parse_without_duplicates(const std::string& text) {
   };
   try {
     return json::parse(text, reject_duplicates);
-  } catch (const json::exception& error) {
-    throw BadInput(fmt::format("header: is no JSON: {}", error.what()));
+  } catch (const json::parse_error& error) {
+    throw BadInput(fmt::format("header: got no JSON, wrong at byte {}", error.byte));
   }
 }
 
