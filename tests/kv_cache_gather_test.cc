@@ -1,8 +1,7 @@
 // gather_kv_cache against the naive one.
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <limits>
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -45,7 +44,7 @@ class Gatherer {
         random_(3, "gather"),
         num_seqs_(static_cast<int64_t>(c.lengths.size())),
         k_out_(c.out, {num_rows() + 3, c.num_kv_heads, c.head_dim}, {{1, 0, 2}, 2}),
-        v_out_(c.out, {num_rows() + 3, c.num_kv_heads, c.head_dim}) {
+        v_out_(c.out, {num_rows() + 3, c.num_kv_heads, c.head_dim}, {.order = {1, 0, 2}}) {
     lay_out_tokens();
     pages_.emplace_back(c.pages,
                         std::vector<int64_t>{num_pages_, c.page_size, c.num_kv_heads, c.head_dim},

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -18,7 +16,6 @@ namespace pagoda::testing {
 namespace {
 
 constexpr int64_t kNumPages = 7;
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 enum class Scales { kNone, kOne, kPerHead, kPerTokenAndHead };
 
@@ -40,6 +37,7 @@ struct WriteCase {
   int64_t page_size = 8;
   double magnitude = 1.0;
   bool has_specials = false;
+  bool in_order = false;  // neighbours go to neighbouring slots, from the middle of a page on
 };
 
 std::string describe(const WriteCase& c) {
@@ -49,7 +47,7 @@ std::string describe(const WriteCase& c) {
          std::to_string(static_cast<int>(c.scales)) + " rotary_dim " +
          std::to_string(c.rope ? c.rope->rotary_dim : 0) + " heads " +
          std::to_string(c.num_kv_heads) + " head_dim " + std::to_string(c.head_dim) +
-         " page_size " + std::to_string(c.page_size);
+         " page_size " + std::to_string(c.page_size) + " in order " + std::to_string(c.in_order);
 }
 
 class Writer {
@@ -111,7 +109,7 @@ class Writer {
 
   double draw() {
     if (case_.has_specials && random_.chance(0.05)) {
-      return random_.pick(std::vector<double>{NAN, kInfinite, -kInfinite, 0.0, -0.0, 1e-30, 3e38});
+      return random_.pick(std::vector<double>{NAN, HUGE_VAL, -HUGE_VAL, 0.0, -0.0, 1e-30, 3e38});
     }
     return random_.normal() * case_.magnitude;
   }
@@ -119,7 +117,11 @@ class Writer {
   void draw_slots() {
     std::vector<int64_t> slots(static_cast<size_t>(kNumPages * case_.page_size));
     std::iota(slots.begin(), slots.end(), 0);
-    random_.shuffle(&slots);
+    if (case_.in_order) {
+      std::rotate(slots.begin(), slots.begin() + case_.page_size / 2, slots.end());
+    } else {
+      random_.shuffle(&slots);
+    }
     for (int64_t token = 0; token < case_.num_tokens; ++token) {
       const bool skips = random_.chance(0.2) || token >= static_cast<int64_t>(slots.size());
       const int64_t slot =
@@ -228,7 +230,10 @@ const DType kWide[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
 TEST(WriteKvCache, CopiesInEveryLayout) {
   for (DType dtype : kWide) {
     for (PagesLayout layout : kPagesLayouts) {
-      check({.dtype = dtype, .pages = dtype, .layout = layout, .has_specials = true});
+      WriteCase c{.dtype = dtype, .pages = dtype, .layout = layout, .has_specials = true};
+      check(c);
+      c.in_order = true;
+      check(c);
     }
   }
 }
