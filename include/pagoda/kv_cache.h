@@ -21,7 +21,8 @@ struct Rope {
   TensorView cos_sin;
   TensorView positions;      // int64 [num_tokens]
   bool interleaved = false;  // pairs (2i, 2i + 1); otherwise neox: (i, i + rotary_dim / 2)
-  TensorView q;              // optional [num_tokens, num_q_heads, head_dim], rotated in place
+  // Optional [num_tokens, num_q_heads, head_dim], rotated in place, skipped tokens too.
+  TensorView q;
 };
 
 struct WriteKvCache {
