@@ -130,9 +130,9 @@ double largest_difference(const RowBits& rows, const RowBits& reference, const M
   const size_t out_bytes = element_bytes * model.num_q_heads * model.head_dim;
   for (const auto& [key, row] : rows) {
     const std::vector<uint8_t>& other = reference.at(key);
-    const auto compare = [&](DType dtype, size_t offset) {
+    const auto compare = [&, mine = &row](DType dtype, size_t offset) {
       const double difference =
-          std::abs(decode(dtype, &row[offset]) - decode(dtype, &other[offset]));
+          std::abs(decode(dtype, &(*mine)[offset]) - decode(dtype, &other[offset]));
       // A NaN, as unwritten rows hold, is no agreement.
       largest = difference <= largest ? largest : std::isnan(difference) ? INFINITY : difference;
     };
