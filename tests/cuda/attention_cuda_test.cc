@@ -35,7 +35,9 @@ class CudaCase : public ::testing::Test {
     SCOPED_TRACE("attention_cuda_test --case=\"" + to_line(spec_) + "\"");
     // Only what CUDA may be given: f32 is the CPU's, and rows of 8-bit types are not aligned for
     // it.
-    if (size_of(spec_.q_dtype) != 2 || size_of(spec_.kv_dtype) != 2) GTEST_SKIP() << "not 16-bit";
+    for (DType dtype : {spec_.q_dtype, spec_.kv_dtype, spec_.out_dtype}) {
+      if (size_of(dtype) != 2) GTEST_SKIP() << "not 16-bit";
+    }
     BuiltCase built(spec_);
     const DeviceProblem device(built.problem());
     const Status status = supported(device.problem());

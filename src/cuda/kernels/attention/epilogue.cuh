@@ -83,19 +83,59 @@ PAGODA_DEVICE bool arrive(int32_t* arrivals, int32_t expected, int32_t* smem_fla
   return last;
 }
 
-// Joins all partial results of a merge group into its first, and writes the output.
+// One row of all partial results of a merge group, joined in key order into row `row` of `to`, by
+// one warp. Joining is a chain, but neither states nor outputs need to wait for it: the states of
+// 32 partials are loaded at once, one a lane, and the outputs of kAhead.
+template <class Config>
+PAGODA_DEVICE void join_partials(const Work& work, const MergeGroup& group, int row,
+                                 int32_t head_dim, Rows to) {
+  constexpr int kAhead = 4;
+  constexpr int kColumns = Config::kHeadDim / 32;
+  const int lane = threadIdx.x % 32;
+  SoftmaxState total;
+  float out[kColumns] = {};
+  for (int32_t first = 0; first < group.num_partials; first += 32) {
+    const int32_t count = min_of(32, group.num_partials - first);
+    const int64_t first_row = group.partial_row + int64_t{first} * group.num_rows + row;
+    const SoftmaxState mine =
+        work.partials.state[first_row + int64_t{min_of(lane, count - 1)} * group.num_rows];
+    for (int32_t i = 0; i < count; i += kAhead) {
+      float part[kAhead][kColumns];
+      for (int j = 0; j < kAhead; ++j) {
+        const float* from =
+            work.partials.out +
+            (first_row + int64_t{min_of(i + j, count - 1)} * group.num_rows) * head_dim;
+        for (int c = 0; c < kColumns; ++c) {
+          const int d = 32 * c + lane;
+          part[j][c] = d < head_dim ? from[d] : 0.0f;
+        }
+      }
+      for (int j = 0; j < kAhead; ++j) {
+        const SoftmaxState state{__shfl_sync(0xffffffffu, mine.max_log2, (i + j) % 32),
+                                 __shfl_sync(0xffffffffu, mine.sum, (i + j) % 32)};
+        if (i + j >= count) continue;
+        const SoftmaxJoin joined = join(total, state);
+        total = joined.joined;
+        for (int c = 0; c < kColumns; ++c) {
+          out[c] = out[c] * joined.a_factor + part[j][c] * joined.b_factor;
+        }
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) to.out[row * Config::kHeadDim + 32 * c + lane] = out[c];
+  if (lane == 0) to.state[row] = total;
+  __syncwarp();
+}
+
+// Joins all partial results of a merge group and writes the output. A row is joined and finished by
+// one warp, so no barrier is needed in between.
 template <class Config>
 PAGODA_DEVICE void merge_group(const AttentionParams& params, const ItemRows& rows,
-                               const Work& work, const MergeGroup& group) {
-  const int32_t head_dim = params.head_dim;
-  const Rows total = rows_from(work.partials, group.partial_row, head_dim);
-  for (int32_t i = 1; i < group.num_partials; ++i) {
-    const Rows part =
-        rows_from(work.partials, group.partial_row + int64_t{i} * group.num_rows, head_dim);
-    join_rows<Config>(total, head_dim, part, head_dim, group.num_rows, head_dim);
+                               const Work& work, const MergeGroup& group, Rows scratch) {
+  for (int row = threadIdx.x / 32; row < group.num_rows; row += Config::kWarps) {
+    join_partials<Config>(work, group, row, params.head_dim, scratch);
   }
-  // A row is joined and finished by one warp, so no barrier is needed in between.
-  finish_rows<Config>(params, rows, group.kv_head, total, head_dim);
+  finish_rows<Config>(params, rows, group.kv_head, scratch, Config::kHeadDim);
 }
 
 }  // namespace pagoda::cuda

@@ -130,7 +130,7 @@ PAGODA_DEVICE void process_item(const AttentionParams& params, const Work& work,
   if (item.merge_group < 0) return;
   const MergeGroup group = work.groups[item.merge_group];
   if (arrive(&work.arrivals[item.merge_group], group.num_items, &smem.is_last)) {
-    merge_group<Config>(params, rows, work, group);
+    merge_group<Config>(params, rows, work, group, {smem.out, smem.state});
   }
 }
 
