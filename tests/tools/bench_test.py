@@ -64,6 +64,7 @@ class BenchTest(unittest.TestCase):
                  (["q99999999"], "q99999999"), (["q1x"], "q1x"), (["_q1"], "_q1"),
                  (["q1", "--heads", "3/2"], "3/2"), (["q1", "--dtype", "int8"], "int8"),
                  (["q1", "--preset", "all"], "preset"),
+                 (["--json", "q1"], "FILE.json"),
                  (["q1", "--ceilings", "10"], "--ceilings"),
                  (["q1", "--ceilings", "10/0"], "--ceilings"),
                  (["q1", "--head-dim", "20", *ceilings], "head_dim"),

@@ -14,10 +14,15 @@ namespace pagoda::tools {
 void Output::add_option(CLI::App* command) {
   option_ = command
                 ->add_option("--json", file_,
-                             "Write the results as JSON to FILE; without FILE (then the last "
+                             "Write the results as JSON to FILE.json; without it (then the last "
                              "argument) to stdout, in place of the text")
                 ->expected(0, 1)
-                ->option_text("[FILE]");
+                // Or "--json q512" would write a file and measure no batch.
+                ->check([](const std::string& file) -> std::string {
+                  if (file.ends_with(".json")) return "";
+                  return fmt::format("got {}, wants FILE.json, or nothing after it", file);
+                })
+                ->option_text("[FILE.json]");
 }
 
 void Output::print(const std::string& text) const {

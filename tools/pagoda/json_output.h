@@ -1,4 +1,4 @@
-// --json [FILE], which every subcommand has.
+// --json [FILE.json], which every subcommand has.
 #ifndef PAGODA_TOOLS_PAGODA_JSON_OUTPUT_H_
 #define PAGODA_TOOLS_PAGODA_JSON_OUTPUT_H_
 
@@ -14,8 +14,8 @@ namespace pagoda::tools {
 
 using Json = nlohmann::ordered_json;
 
-// Without --json: text to stdout. With --json FILE: the JSON to FILE beside it. With --json alone:
-// JSON to stdout in place of the text.
+// Without --json: text to stdout. With --json FILE.json: the JSON to that file beside it. With
+// --json alone: JSON to stdout in place of the text.
 class Output {
  public:
   void add_option(CLI::App* command);

@@ -71,6 +71,22 @@ double median_plan_seconds(const AttentionProblem& problem, const HostBuffer& wo
   return median(std::move(samples));
 }
 
+// Seconds of each call. One plan serves all batches: it depends on lengths, not on pages.
+std::vector<double> time_calls(AttentionProblem problem, const Plan& step,
+                               const std::vector<Batch>& batches, double min_seconds) {
+  // A first call, not measured: fetches code and touches the workspace.
+  require_ok(attention(problem, step));
+  std::vector<double> samples;
+  const Stopwatch total;
+  while (static_cast<int64_t>(samples.size()) < kMinCalls || total.seconds() < min_seconds) {
+    problem.kv.block_table = batches[(samples.size() + 1) % batches.size()].block_table();
+    const Stopwatch stopwatch;
+    require_ok(attention(problem, step));
+    samples.push_back(stopwatch.seconds());
+  }
+  return samples;
+}
+
 }  // namespace
 
 Measurement measure(const Geometry& geometry, const std::vector<SeqLengths>& seqs,
@@ -98,18 +114,7 @@ Measurement measure(const Geometry& geometry, const std::vector<SeqLengths>& seq
   const HostBuffer workspace = make_workspace(limits_of(problem));
   Plan step;
   result.plan_seconds = median_plan_seconds(problem, workspace, &step);
-  // A first call, not measured: fetches code and touches the workspace.
-  require_ok(attention(problem, step));
-  std::vector<double> samples;
-  const Stopwatch total;
-  while (static_cast<int64_t>(samples.size()) < kMinCalls ||
-         total.seconds() < options.min_seconds) {
-    // The next set. One plan serves them all: it depends on lengths, not on pages.
-    problem.kv.block_table = batches[(samples.size() + 1) % batches.size()].block_table();
-    const Stopwatch stopwatch;
-    require_ok(attention(problem, step));
-    samples.push_back(stopwatch.seconds());
-  }
+  std::vector<double> samples = time_calls(problem, step, batches, options.min_seconds);
   Explanation explanation;
   require_ok(explain(problem, step, &explanation));
   result.num_calls = static_cast<int64_t>(samples.size());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "error.h"
 #include "owned_tensor.h"
@@ -78,6 +79,12 @@ void PagedCache::fill_normal(Random* random) {
   if (!int8) return;
   fill_scales(views_.k_token_scale);
   fill_scales(views_.v_token_scale);
+}
+
+void PagedCache::poison() {
+  for (const HostBuffer* memory : {&k_pages_, &v_pages_, &k_token_scale_, &v_token_scale_}) {
+    if (memory->bytes() > 0) std::memset(memory->data(), 0xff, memory->bytes());
+  }
 }
 
 Batch::Batch(int32_t max_seqs, int32_t max_pages) : max_pages_(max_pages), cu_seqlens_q_{0} {

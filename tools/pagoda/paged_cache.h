@@ -21,6 +21,8 @@ class PagedCache {
   // Without block_table.
   const PagedKvCache& views() const { return views_; }
   void fill_normal(Random* random);
+  // NaN in every float format, so that a read of what was never written shows.
+  void poison();
 
  private:
   HostBuffer k_pages_, v_pages_;

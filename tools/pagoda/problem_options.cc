@@ -98,8 +98,9 @@ ProblemOptions parse_problem_options(const std::map<std::string, std::string>& m
   ProblemOptions options;
   const std::vector<Option> known = options_into(&options);
   for (const auto& [key, text] : metadata) {
-    const auto found = std::find_if(known.begin(), known.end(),
-                                    [&](const Option& candidate) { return key == candidate.key; });
+    const auto found =
+        std::find_if(known.begin(), known.end(),
+                     [&name = key](const Option& candidate) { return name == candidate.key; });
     if (found == known.end()) {
       throw BadInput(fmt::format("metadata: got the unknown key \"{}\", wants one of {}", key,
                                  keys_of(known)));

@@ -73,6 +73,7 @@ ReplayLayer::ReplayLayer(const Geometry& geometry, const SchedulerLimits& limits
       cache_(geometry, limits.num_pages),
       batch_(limits.max_seqs, geometry.num_pages(max_seqlen_k)),
       random_(seed) {
+  cache_.poison();
   const int64_t num_rows = kStepsOfRows * limits.token_budget;
   const DType kv_row_dtype = new_row_dtype(geometry.kv_dtype());
   q_rows_ =
