@@ -78,5 +78,8 @@ step_aarch64() {
   cmake --preset cpu -B build/aarch64 --toolchain cmake/toolchains/aarch64-linux-gnu.cmake \
     -DPAGODA_WERROR=ON -DPAGODA_BUILD_TOOLS=OFF
   cmake --build build/aarch64 -j "$jobs"
-  run_tests_thinned 100 build/aarch64
+  # Emulated, the properties take minutes, and qemu-user cannot fork a process that has threads.
+  GTEST_FILTER='-ThreadPool.WorksInAForkedChild' \
+    run_tests build/aarch64 -E '^(attention|property)_test'
+  GTEST_TOTAL_SHARDS=100 GTEST_SHARD_INDEX=0 run_tests build/aarch64 -R '^attention_test'
 }
