@@ -12,7 +12,7 @@ cmake --preset cpu -B $build -DPAGODA_BUILD_TESTS=OFF -DPAGODA_BUILD_EXAMPLES=OF
 cmake --build $build -j "$jobs"
 
 command=$build/tools/pagoda/pagoda
-echo "== $command replay $*"
+echo "== $command replay${*:+ $*}"
 start=$SECONDS
 $command replay "$@"
 echo "== Done: the replay took $((SECONDS - start)) s, everything $SECONDS s"
