@@ -22,9 +22,9 @@ install_missing() {
   [[ -n $missing ]] || return 0
   echo "Installing with apt:" $missing
   ((EUID == 0)) || sudo=(sudo)
-  export DEBIAN_FRONTEND=noninteractive
-  if ! { "${sudo[@]}" apt-get update -qq &&
-         "${sudo[@]}" apt-get install -y -qq --no-install-recommends $missing >/dev/null; }; then
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  if ! { "${apt[@]}" update &&
+         "${apt[@]}" install -y --no-install-recommends $missing >/dev/null; }; then
     echo "Could not install:" $missing >&2
     return 1
   fi

@@ -25,23 +25,32 @@ install_missing "${optional_packages[@]}" || true
 summary=()
 passed=0
 failed=0
+skipped=0
 
-# A CTest run counts with its tests, any other step as one.
+# A CTest run counts with its tests, any other step as one. CTest counts what it skipped as passed.
 count() {  # STATUS LOG
-  local tests
-  tests=$(sed -nE 's/^[0-9]+% tests passed(, ([0-9]+) tests? failed)? out of ([0-9]+).*/\3 \2/p' "$2")
-  local good=0 bad=0 total some_failed
+  local good=0 bad=0 none total some_failed
   while read -r total some_failed; do
-    [[ -n $total ]] || continue
     bad=$((bad + ${some_failed:-0}))
     good=$((good + total - ${some_failed:-0}))
-  done <<<"$tests"
+  done < <(sed -nE 's/^[0-9]+% tests passed(, ([0-9]+) tests? failed)? out of ([0-9]+).*/\3 \2/p' "$2")
+  none=$(grep -c '\*\*\*Skipped' "$2" || true)
+  good=$((good - none))
   case $1 in
     passed) ((good > 0)) || good=1 ;;
     FAILED) ((bad > 0)) || bad=1 ;;
+    skipped) none=$((none + 1)) ;;
   esac
   passed=$((passed + good))
   failed=$((failed + bad))
+  skipped=$((skipped + none))
+}
+
+# What a log comes to, in one line: CTest's verdict, or the last that was said.
+gist() {  # LOG
+  local verdict
+  verdict=$(grep '% tests passed' "$1" | tail -n 1) || true
+  printf '%.70s' "${verdict:-$(tail -n 1 "$1")}"
 }
 
 run_step() {
@@ -58,7 +67,7 @@ run_step() {
   esac
   count "$status" "$log"
   summary+=("$(printf '%-12s %-8s %5d s  %s' "$name" "$status" $((SECONDS - start)) \
-    "$(tail -n 1 "$log" | cut -c1-70)")")
+    "$(gist "$log")")")
   printf '   %s after %d s\n' "$status" $((SECONDS - start))
 }
 
@@ -74,5 +83,6 @@ fi
 printf '\n'
 printf '%s\n' "${summary[@]}"
 printf '\nAll of it took %d s; logs are in %s\n' $SECONDS "${logs#"$root"/}"
+((skipped == 0)) || printf '%d skipped, for want of a device or a tool\n' $skipped
 printf '%d passed, %d failed\n' $passed $failed
 ((failed == 0))
