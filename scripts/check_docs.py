@@ -10,7 +10,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("include", "src", "tests", "tools", "bench", "examples", "docs", "scripts", "cmake",
-           ".ci", "pagoda")
+           "python", ".ci", "pagoda")
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 CODE = re.compile(r"`([^`\s]+)`")

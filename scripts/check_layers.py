@@ -32,6 +32,7 @@ ALLOWED = {
     "bench/cpu": SHARED | {"src/cpu"},
     "bench/micro": SHARED | DEVICE,
     "examples": {PUBLIC},
+    "python": {PUBLIC},
 }
 
 # The second opinion on what the library computes: it may share no code with the library.

@@ -1,0 +1,43 @@
+"""Pagoda: paged attention for a whole LLM serving step in one call.
+
+    out = pagoda.attention(q, k_pages, v_pages, cu_seqlens_q=..., seqused_k=..., block_table=...)
+
+Tensors of torch, NumPy and CuPy are borrowed, never copied; CPU tensors run on the CPU backend, CUDA
+tensors on the CUDA backend.
+"""
+
+from ._pagoda import HAS_CUDA, Plan, __version__
+from .ops import (
+    Explanation,
+    attention,
+    copy_pages,
+    explain,
+    gather_kv_cache,
+    merge_states,
+    plan,
+    supported,
+    swap_pages,
+    workspace_size,
+    write_kv_cache,
+)
+from .options import Problem
+from .unified import unified_attention
+
+__all__ = [
+    "Explanation",
+    "HAS_CUDA",
+    "Plan",
+    "Problem",
+    "__version__",
+    "attention",
+    "copy_pages",
+    "explain",
+    "gather_kv_cache",
+    "merge_states",
+    "plan",
+    "supported",
+    "swap_pages",
+    "unified_attention",
+    "workspace_size",
+    "write_kv_cache",
+]

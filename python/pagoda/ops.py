@@ -1,0 +1,257 @@
+"""The contract's operations, on tensors of any framework."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import _frameworks, _pagoda
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from ._pagoda import Plan
+    from .options import Execution, LseLayout, Problem, Tensor
+
+
+def operations(tensor: Any) -> Any:
+    """The extension, or pagoda.torch where a call must be one of torch's operators, for a compiler or a
+    tensor subclass to see."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return _pagoda
+    if torch.compiler.is_compiling() or (
+            isinstance(tensor, torch.Tensor)
+            and type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter):
+        from . import torch as torch_ops
+        return torch_ops
+    return _pagoda
+
+
+def _new_out(q: Any, options: Any) -> Any:
+    dtype = options.get("out_dtype")
+    if dtype is not None:
+        dtype = _frameworks.dtype_name(dtype)
+    elif q.dtype.itemsize == 1 and options.get("q_dtype") is None:  # fp8
+        dtype = "bfloat16"
+    return _frameworks.empty(q, tuple(q.shape), dtype)
+
+
+def _new_lse(q: Any, options: Any) -> Any:
+    num_tokens, num_heads = q.shape[:2]
+    tokens_first = options.get("lse_layout") == "tokens_heads"
+    shape = (num_tokens, num_heads) if tokens_first else (num_heads, num_tokens)
+    return _frameworks.empty(q, shape, "float32")
+
+
+def attention(
+    q: Tensor,
+    k_pages: Tensor,
+    v_pages: Tensor,
+    *,
+    out: Tensor = None,
+    lse: Tensor = None,
+    return_lse: bool = False,
+    plan: Plan | None = None,
+    **problem: Unpack[Problem],
+) -> Any:
+    """Attention over a paged KV cache for a whole serving step: prefill, chunks, decode and
+    verification in one ragged batch.
+
+    Args:
+      q: [num_tokens, num_q_heads, head_dim] bfloat16, float16, float32 (CPU) or float8_e4m3: the new
+        tokens of all sequences, one after the other. Strides are free but for the last, which is 1.
+      k_pages, v_pages: [num_pages, page_size, num_kv_heads, head_dim] of q's type, fp8 or int8. The
+        new tokens are in them already. Strides of both are independent and free but for the last.
+      out: [num_tokens, num_q_heads, head_dim]; None makes one. bfloat16 or float8_e4m3 where asked.
+      lse: float32 [num_q_heads, num_tokens], or by lse_layout: filled if given.
+      return_lse: return (out, lse), and make an lse if none is given.
+      plan: what plan() returned for the same lengths, heads, mask and split policy; None plans too.
+      **problem: see pagoda.Problem; cu_seqlens_q, seqused_k and a block table are required.
+
+    Returns out, or (out, lse) with return_lse.
+
+    On the CPU the call returns when its work is done; on CUDA it is enqueued on the current stream of
+    q's framework. Nothing is copied and nothing is waited for. There is no gradient.
+
+    Raises:
+      ValueError: a shape, stride, device or value is wrong; the text names the argument and the fix.
+      TypeError: an argument is no tensor, or has an element type that Pagoda does not know.
+      NotImplementedError: legal, but this build or device has no code for it.
+    """
+    if out is None:
+        out = _new_out(q, problem)
+    if return_lse and lse is None:
+        lse = _new_lse(q, problem)
+    operations(q).attention(q, k_pages, v_pages, out=out, lse=lse, plan=plan, **problem)
+    return (out, lse) if return_lse else out
+
+
+def plan(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
+         **problem: Unpack[Problem]) -> Plan:
+    """Turns a step's lengths into work, once for all layers that share lengths, heads, mask and policy.
+
+    Takes the arguments of attention(), of which it reads shapes, lengths, mask and policy, never the
+    contents of q, K or V. The plan lies in `workspace`, or in memory of its own.
+    """
+    return _pagoda.plan(q, k_pages, v_pages, out=out, **problem)
+
+
+def workspace_size(
+    *,
+    max_num_tokens: int,
+    max_num_seqs: int,
+    max_seqlen_k: int,
+    num_q_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    device: Any = "cpu",
+    split_policy: str = "balanced",
+    fixed_split_keys: int = 0,
+) -> int:
+    """Bytes of workspace for every step within these bounds; reads nothing else, so one allocation
+    serves all of them. The tensor may begin at any address."""
+    return _pagoda.workspace_size(
+        max_num_tokens=max_num_tokens, max_num_seqs=max_num_seqs, max_seqlen_k=max_seqlen_k,
+        num_q_heads=num_q_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, device=device,
+        split_policy=split_policy, fixed_split_keys=fixed_split_keys)
+
+
+def supported(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
+              **problem: Unpack[Problem]) -> list[str]:
+    """Why attention() would not take this call on this build and device; empty if it would."""
+    return _pagoda.supported(q, k_pages, v_pages, out=out, **problem).splitlines()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a planned step will do."""
+
+    backend: str  # "cpu" or "cuda"
+    kernel: str  # instruction set and routes taken
+    num_items: int  # work items
+    num_splits: int  # items that write partial results
+    kv_bytes: int  # bytes of K and V that must be read at least once; 0 where the host cannot know
+    flops: int
+    text: str  # all of it, in lines of "key: value"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def explain(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
+            plan: Plan | None = None, **problem: Unpack[Problem]) -> Explanation:
+    """What attention() will do with this step, by `plan` or by one that is made for the purpose."""
+    return Explanation(**_pagoda.explain(q, k_pages, v_pages, out=out, plan=plan, **problem))
+
+
+def write_kv_cache(
+    k: Tensor,
+    v: Tensor,
+    k_pages: Tensor,
+    v_pages: Tensor,
+    slot_mapping: Tensor,
+    *,
+    k_scale: Tensor = None,
+    v_scale: Tensor = None,
+    k_token_scale: Tensor = None,
+    v_token_scale: Tensor = None,
+    rope_cos_sin: Tensor = None,
+    rope_positions: Tensor = None,
+    rope_interleaved: bool = False,
+    rope_q: Tensor = None,
+    dtype: Any = None,
+    **execution: Unpack[Execution],
+) -> None:
+    """Writes new tokens into pages, quantising where the pages are quantised.
+
+    Args:
+      k, v: [num_tokens, num_kv_heads, head_dim] float32, float16 or bfloat16; strides free but for the
+        last. `dtype` says what uint16 elements are.
+      k_pages, v_pages: [num_pages, page_size, num_kv_heads, head_dim] of k's type, fp8 or int8.
+      slot_mapping: int64 [num_tokens]: token j goes to page slot // page_size, offset
+        slot % page_size; a negative slot skips it.
+      k_scale, v_scale: float32, one element or [num_kv_heads]: stored = round(value / scale).
+      k_token_scale, v_token_scale: float32 [num_pages, page_size, num_kv_heads], computed and stored
+        per token and head.
+      rope_cos_sin: [max_position, rotary_dim], cosines before sines: rotates k on its way, and rope_q
+        [num_tokens, num_q_heads, head_dim] in place, by rope_positions, int64 [num_tokens].
+    """
+    operations(k).write_kv_cache(
+        k, v, k_pages, v_pages, slot_mapping, k_scale=k_scale, v_scale=v_scale,
+        k_token_scale=k_token_scale, v_token_scale=v_token_scale, rope_cos_sin=rope_cos_sin,
+        rope_positions=rope_positions, rope_interleaved=rope_interleaved, rope_q=rope_q, dtype=dtype,
+        **execution)
+
+
+def merge_states(
+    states: Sequence[tuple[Tensor, Tensor]],
+    *,
+    out: Tensor = None,
+    lse: Tensor = None,
+    lse_layout: LseLayout = "heads_tokens",
+    stream: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """Joins results over disjoint sets of keys, each a pair (out, lse), weighted by exp(lse).
+
+    out [num_tokens, num_q_heads, head_dim] float32, float16 or bfloat16; lse float32 by lse_layout. An
+    lse of +inf or NaN counts as -inf; where all are -inf, out is 0 and lse -inf. Returns (out, lse),
+    made if None.
+    """
+    if not states:
+        raise ValueError("pagoda.merge_states: states: got none, wants at least one (out, lse)")
+    first_out, first_lse = states[0]
+    if out is None:
+        out = _frameworks.empty(first_out, tuple(first_out.shape))
+    if lse is None:
+        lse = _frameworks.empty(first_lse, tuple(first_lse.shape))
+    operations(first_out).merge_states(states, out, lse=lse, lse_layout=lse_layout, stream=stream)
+    return out, lse
+
+
+def gather_kv_cache(
+    k_pages: Tensor,
+    v_pages: Tensor,
+    k_out: Tensor,
+    v_out: Tensor,
+    *,
+    cu_seqlens_k: Tensor,
+    seq_starts: Tensor = None,
+    block_table: Tensor = None,
+    page_indptr: Tensor = None,
+    page_indices: Tensor = None,
+    k_scale: Tensor = None,
+    v_scale: Tensor = None,
+    k_token_scale: Tensor = None,
+    v_token_scale: Tensor = None,
+    out_dtype: Any = None,
+    **execution: Unpack[Execution],
+) -> None:
+    """Copies each sequence's tokens from pages to contiguous rows, dequantising where k_out and v_out
+    [num_rows, num_kv_heads, head_dim] are float32, float16 or bfloat16 and the pages are not.
+
+    cu_seqlens_k int32 [num_seqs + 1] says where a sequence's rows lie; seq_starts int32 [num_seqs]
+    which token comes first, 0 if not given.
+    """
+    operations(k_pages).gather_kv_cache(
+        k_pages, v_pages, k_out, v_out, cu_seqlens_k=cu_seqlens_k, seq_starts=seq_starts,
+        block_table=block_table, page_indptr=page_indptr, page_indices=page_indices, k_scale=k_scale,
+        v_scale=v_scale, k_token_scale=k_token_scale, v_token_scale=v_token_scale,
+        out_dtype=out_dtype, **execution)
+
+
+def copy_pages(source: Tensor, destination: Tensor, page_pairs: Tensor,
+               **execution: Unpack[Execution]) -> None:
+    """Copies page page_pairs[i][0] of source to page page_pairs[i][1] of destination, within a device.
+
+    page_pairs is int64 [num_pairs, 2], on the device. No page may be both read and written.
+    """
+    _pagoda.copy_pages(source, destination, page_pairs, **execution)
+
+
+def swap_pages(source: Tensor, destination: Tensor, page_pairs: Tensor,
+               **execution: Unpack[Execution]) -> None:
+    """copy_pages() between two devices, or a device and the host; page_pairs lies in host memory."""
+    _pagoda.swap_pages(source, destination, page_pairs, **execution)
