@@ -1,0 +1,120 @@
+"""torch.compile, opcheck, tensor subclasses and CUDA graphs."""
+
+import pagoda
+import pytest
+
+import problems
+
+torch = pytest.importorskip("torch")
+
+LENGTHS = [(1, 20), (3, 9)]
+
+
+@pytest.fixture
+def tensors(device):
+    return problems.to_torch(problems.make(21, LENGTHS, head_dim=64), device)
+
+
+def written(problem):
+    """New tokens for the last slots of the two sequences."""
+    table, device = problem["block_table"], problem["q"].device
+    slots = torch.stack([table[0, 2].long() * 8 + 3, table[1, 1].long() * 8]).to(device)
+    new = torch.ones(2, 2, 64, dtype=torch.bfloat16, device=device)
+    return {"k": new, "v": new, "slot_mapping": slots}
+
+
+def layer(q, problem, new):
+    pages = {name: problem[name] for name in ("k_pages", "v_pages")}
+    pagoda.write_kv_cache(**new, **pages)
+    first, lse = pagoda.attention(q * 2, return_lse=True, window_left=5, **problem)
+    second = torch.empty_like(q)
+    pagoda.unified_attention(q, *pages.values(), second, problem["cu_seqlens_q"], 3, problem["seqused_k"],
+                             30, 0.125, True, (-1, -1), problem["block_table"], 0.0, None, None, None)
+    merged, merged_lse = pagoda.merge_states([(first, lse), (second, lse)])
+    return merged + 1, merged_lse
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_as_one_graph(device, tensors):
+    if device != "cpu":
+        pytest.skip("the CUDA backend has no KV-cache operations yet")
+    q = tensors.pop("q")
+    copies = {name: value.clone() for name, value in tensors.items()}
+    want = layer(q, tensors, written(tensors | {"q": q}))
+    got = torch.compile(layer, fullgraph=True)(q, copies, written(copies | {"q": q}))
+    assert all(torch.equal(a, b) for a, b in zip(got, want))
+    assert torch.equal(copies["k_pages"].view(torch.int16), tensors["k_pages"].view(torch.int16))
+
+
+def test_operators_pass_opcheck(device, tensors):
+    sinks = torch.randn(4, device=device)
+    for lse in (None, torch.zeros(4, 4, device=device)):
+        torch.library.opcheck(
+            __import__("pagoda.torch") and torch.ops.pagoda.attention.default, (),
+            dict(tensors, out=torch.empty_like(tensors["q"]), lse=lse, sinks=sinks, window_left=4))
+    if device == "cpu":
+        pages = {name: torch.zeros_like(tensors[name]) for name in ("k_pages", "v_pages")}
+        torch.library.opcheck(torch.ops.pagoda.write_kv_cache.default, (), written(tensors) | pages)
+
+
+def test_a_subclass_goes_through_the_dispatcher(tensors):
+    class Tagged(torch.Tensor):
+        seen = []
+
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            cls.seen.append(function)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    out = torch.empty_like(tensors["q"])
+    pagoda.attention(**dict(tensors, q=tensors["q"].as_subclass(Tagged)), out=out)
+    assert torch.ops.pagoda.attention.default in Tagged.seen or any(
+        "pagoda" in str(f) for f in Tagged.seen)
+    assert torch.equal(out, pagoda.attention(**tensors))
+
+
+def test_fake_tensors_are_not_computed(tensors):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    with FakeTensorMode() as mode:
+        fakes = {name: mode.from_tensor(value) for name, value in tensors.items()}
+        out = pagoda.attention(**fakes)
+    assert out.shape == tensors["q"].shape
+
+
+def test_compiled_calls_take_no_plan(tensors):
+    plan = pagoda.plan(**tensors)
+
+    def call(problem):
+        return pagoda.attention(**problem, plan=plan)
+
+    with pytest.raises(Exception, match="plan: got one in a compiled graph"):
+        torch.compile(call, fullgraph=True)(tensors)
+
+
+def test_captured_in_a_cuda_graph(device, tensors):
+    if device == "cpu":
+        pytest.skip("no CUDA device")
+    out = torch.empty_like(tensors["q"])
+    size = pagoda.workspace_size(device=tensors["q"].device, max_num_tokens=4, max_num_seqs=2,
+                                 max_seqlen_k=24, num_q_heads=4, num_kv_heads=2, head_dim=64)
+    workspace = torch.empty(size, dtype=torch.uint8, device=device)
+
+    def step():
+        plan = pagoda.plan(**tensors, workspace=workspace)
+        pagoda.attention(**tensors, plan=plan, out=out)
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    for lengths in ((20, 9), (3, 17)):
+        tensors["seqused_k"].copy_(torch.tensor(lengths, dtype=torch.int32))
+        tensors["k_pages"].nan_to_num_()
+        tensors["v_pages"].nan_to_num_()
+        out.fill_(7)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(out, pagoda.attention(**tensors))
