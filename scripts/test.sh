@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 source scripts/test_steps.sh
 
-all_steps=(checks headers nvcc dev isa_symbols install asan tsan aarch64)
+all_steps=(checks headers nvcc dev isa_symbols install asan tsan aarch64 python)
 case "${1:-}" in
   "") steps=("${all_steps[@]}") ;;
   --quick) steps=(checks headers dev isa_symbols) ;;
@@ -27,7 +27,16 @@ passed=0
 failed=0
 skipped=0
 
-# A CTest run counts with its tests, any other step as one. CTest counts what it skipped as passed.
+# Of pytest's closing line, "3 failed, 120 passed, 1 skipped in 4.56s".
+pytest_count() {  # WORD LOG
+  local number
+  number=$(grep -E '[0-9]+ (passed|failed|error).* in [0-9.]+s' "$2" |
+    sed -nE "s/.*\b([0-9]+) $1.*/\1/p" | tail -n 1)
+  echo "${number:-0}"
+}
+
+# A run of CTest or pytest counts with its tests, any other step as one. CTest counts what it skipped
+# as passed.
 count() {  # STATUS LOG
   local good=0 bad=0 none total some_failed
   while read -r total some_failed; do
@@ -35,7 +44,9 @@ count() {  # STATUS LOG
     good=$((good + total - ${some_failed:-0}))
   done < <(sed -nE 's/^[0-9]+% tests passed(, ([0-9]+) tests? failed)? out of ([0-9]+).*/\3 \2/p' "$2")
   none=$(grep -c '\*\*\*Skipped' "$2" || true)
-  good=$((good - none))
+  good=$((good - none + $(pytest_count passed "$2")))
+  bad=$((bad + $(pytest_count failed "$2") + $(pytest_count error "$2")))
+  none=$((none + $(pytest_count skipped "$2")))
   case $1 in
     passed) ((good > 0)) || good=1 ;;
     FAILED) ((bad > 0)) || bad=1 ;;
@@ -49,7 +60,7 @@ count() {  # STATUS LOG
 # What a log comes to, in one line: CTest's verdict, or the last that was said.
 gist() {  # LOG
   local verdict
-  verdict=$(grep '% tests passed' "$1" | tail -n 1) || true
+  verdict=$(grep -E '% tests passed|[0-9]+ passed.* in [0-9.]+s' "$1" | tail -n 1) || true
   printf '%.70s' "${verdict:-$(tail -n 1 "$1")}"
 }
 

@@ -83,3 +83,17 @@ step_aarch64() {
     run_tests build/aarch64 -E '^(attention|property)_test'
   GTEST_TOTAL_SHARDS=100 GTEST_SHARD_INDEX=0 run_tests build/aarch64 -R '^attention_test'
 }
+
+# The wheel, checked and installed into a virtual environment of its own, then all that uses it.
+step_python() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "Python is older than 3.11"
+  scripts/python_venv.sh
+  local python=build/venv/bin/python
+  rm -rf build/dist
+  "$python" -m pip wheel . --no-deps --no-build-isolation -q -w build/dist \
+    -C cmake.define.PAGODA_WERROR=ON
+  "$python" -m pip install -q --no-deps --force-reinstall build/dist/*.whl
+  "$python" scripts/check_wheel.py build/dist/*.whl
+  "$python" -m mypy
+  "$python" -m pytest tests/python
+}
