@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace {
 
 struct AttentionCall {
   AttentionProblem problem;
+  TensorView kv_starts;  // int32 [num_seqs]: K and V are rows, see lay_out_rows()
   PyObject* plan = nullptr;
   PyObject* workspace = nullptr;
   PyObject* stream = nullptr;
@@ -37,6 +39,7 @@ constexpr Field kFields[] = {
     PAGODA_FIELD(kTensor, "block_table", problem.kv.block_table),
     PAGODA_FIELD(kTensor, "page_indptr", problem.kv.page_indptr),
     PAGODA_FIELD(kTensor, "page_indices", problem.kv.page_indices),
+    PAGODA_FIELD(kTensor, "kv_starts", kv_starts),
     PAGODA_FIELD(kInt32, "max_seqlen_q", problem.max_seqlen_q),
     PAGODA_FIELD(kInt32, "max_seqlen_k", problem.max_seqlen_k),
     PAGODA_FIELD(kFloat, "softmax_scale", problem.softmax_scale),
@@ -89,11 +92,45 @@ constexpr Signature kSupported{"supported", kFieldsButPlan, kNumPositional, &kSu
 InternedNames kExplainNames;
 constexpr Signature kExplain{"explain", kAllFields, kNumPositional, &kExplainNames};
 
+// Rows [num_rows, num_kv_heads, head_dim] as pages: a page begins at every row and is as long as
+// the longest sequence, so they overlap, and a sequence's only page is the row it starts at.
+bool lay_out_rows(AttentionCall* call) {
+  PagedKvCache& kv = call->problem.kv;
+  if (kv.block_table.rank != 0 || kv.page_indptr.rank != 0) {
+    PyErr_SetString(PyExc_ValueError,
+                    "kv_starts: got it beside a table of pages, wants one of the two");
+    return false;
+  }
+  for (TensorView* rows : {&kv.k_pages, &kv.v_pages}) {
+    if (rows->rank != 3) {
+      PyErr_SetString(PyExc_ValueError,
+                      "kv_starts: wants k_pages and v_pages to be rows, [num_rows, num_kv_heads, "
+                      "head_dim]");
+      return false;
+    }
+    const int32_t longest = call->problem.max_seqlen_k;
+    const int64_t page_size = longest > 0 ? longest : std::max<int64_t>(rows->shape[0], 1);
+    *rows = {.data = rows->data,
+             .dtype = rows->dtype,
+             .device = rows->device,
+             .rank = 4,
+             .shape = {rows->shape[0], page_size, rows->shape[1], rows->shape[2]},
+             .stride = {rows->stride[0], rows->stride[0], rows->stride[1], rows->stride[2]}};
+  }
+  kv.block_table = call->kv_starts;
+  if (call->kv_starts.rank != 1) return true;  // the library refuses it
+  kv.block_table.rank = 2;
+  kv.block_table.shape[1] = 1;
+  kv.block_table.stride[1] = 1;
+  return true;
+}
+
 bool read_call(const Signature& signature, const Arguments& arguments, TensorReader* tensors,
                AttentionCall* call) {
   if (!read_arguments(signature, arguments, tensors, call)) return false;
   AttentionProblem& problem = call->problem;
   const bool out_is_like_q = call->out_dtype == kRawUInt16 && problem.out.dtype == kRawUInt16;
+  if (call->kv_starts.rank != 0 && !lay_out_rows(call)) return false;
   return retype({"q", "q_dtype", &problem.q}, call->q_dtype) &&
          retype({"k_pages", "kv_dtype", &problem.kv.k_pages}, call->kv_dtype) &&
          retype({"v_pages", "kv_dtype", &problem.kv.v_pages}, call->kv_dtype) &&
@@ -231,43 +268,10 @@ PyObject* py_explain(PyObject*, PyObject* const* values, Py_ssize_t count, PyObj
                        static_cast<long long>(said.flops), "text", said.text.c_str());
 }
 
-namespace {
-
-#define PAGODA_LIMIT(kind, name, required) \
-  { #name, Kind::kind, offsetof(AttentionLimits, name), required }
-constexpr Field kLimitFields[] = {
-    PAGODA_LIMIT(kDevice, device, false),          PAGODA_LIMIT(kInt64, max_num_tokens, true),
-    PAGODA_LIMIT(kInt32, max_num_seqs, true),      PAGODA_LIMIT(kInt32, max_seqlen_k, true),
-    PAGODA_LIMIT(kInt32, num_q_heads, true),       PAGODA_LIMIT(kInt32, num_kv_heads, true),
-    PAGODA_LIMIT(kInt32, head_dim, true),          PAGODA_LIMIT(kSplitPolicy, split_policy, false),
-    PAGODA_LIMIT(kInt32, fixed_split_keys, false),
-};
-#undef PAGODA_LIMIT
-InternedNames kWorkspaceSizeNames;
-constexpr Signature kWorkspaceSize{"workspace_size", kLimitFields, 0, &kWorkspaceSizeNames};
-
-}  // namespace
-
-PyObject* py_workspace_size(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names) {
-  TensorReader tensors;
-  AttentionLimits limits;
-  size_t bytes = 0;
-  if (!read_arguments(kWorkspaceSize, {values, count, names}, &tensors, &limits) ||
-      !check(kWorkspaceSize.function, workspace_size(limits, &bytes))) {
-    return nullptr;
-  }
-  // A tensor's memory may begin anywhere; its aligned part must suffice.
-  return PyLong_FromSize_t(bytes + workspace_alignment(limits.device.type));
-}
-
 Ref describe_attention_calls() {
   const AttentionCall call;
-  const AttentionLimits limits;
   Ref options = describe(kAllFields, &call);
-  Ref limit_options = describe(kLimitFields, &limits);
-  if (!options || !limit_options) return Ref();
-  return Ref(Py_BuildValue("{s:O,s:O}", kAttention.function, options.get(), kWorkspaceSize.function,
-                           limit_options.get()));
+  return options ? Ref(Py_BuildValue("{s:O}", kAttention.function, options.get())) : Ref();
 }
 
 }  // namespace pagoda::python

@@ -24,6 +24,7 @@ PyObject* py_swap_pages(PyObject*, PyObject* const* values, Py_ssize_t count, Py
 
 // {function: its options as describe() lists them}
 Ref describe_attention_calls();
+Ref describe_workspace_calls();
 Ref describe_kv_cache_calls();
 
 // A tensor whose stored type is not what its numbers are: NumPy's uint16 and uint8.

@@ -14,10 +14,13 @@ PyMethodDef method(const char* name, Call call) {
 
 int fill(PyObject* module) {
   if (!add_plan_type(module)) return -1;
-  Ref attention = describe_attention_calls();
-  Ref kv_cache = describe_kv_cache_calls();
-  if (!attention || !kv_cache || PyDict_Update(attention.get(), kv_cache.get()) != 0) return -1;
-  if (PyModule_AddObjectRef(module, "OPTIONS", attention.get()) != 0) return -1;
+  Ref options(PyDict_New());
+  for (Ref (*describe_calls)() :
+       {describe_attention_calls, describe_workspace_calls, describe_kv_cache_calls}) {
+    Ref some = describe_calls();
+    if (!options || !some || PyDict_Update(options.get(), some.get()) != 0) return -1;
+  }
+  if (PyModule_AddObjectRef(module, "OPTIONS", options.get()) != 0) return -1;
   if (PyModule_AddStringConstant(module, "__version__", PAGODA_VERSION_STRING) != 0) return -1;
   return PyModule_AddIntConstant(module, "HAS_CUDA", PAGODA_PYTHON_HAS_CUDA);
 }

@@ -22,6 +22,9 @@ class Problem(TypedDict, total=False):
     block_table: Tensor  # int32 [num_seqs, max_pages], or
     page_indptr: Tensor  # int32 [num_seqs + 1] and
     page_indices: Tensor  # int32 [num_page_entries], the same in CSR form
+    # Or no pages: k_pages and v_pages are rows, [num_rows, num_kv_heads, head_dim], and this is int32
+    # [num_seqs], the row of each sequence's first key. cu_seqlens_k[:-1] is one.
+    kv_starts: Tensor
     max_seqlen_q: int | None  # upper bound of query lengths; 0 = num_tokens
     max_seqlen_k: int | None  # upper bound of KV lengths; 0 = what the block table can hold
 

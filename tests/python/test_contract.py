@@ -81,3 +81,34 @@ def test_fixed_split_does_not_depend_on_the_batch(device):
                  seqused_k=problem["seqused_k"][:1], block_table=problem["block_table"][:1])
     single = pagoda.attention(**alone, split_policy="fixed", fixed_split_keys=128)
     assert torch.equal(together[:1], single)
+
+
+@given(problem=problems.any_problem(), gap=st.integers(0, 3))
+def test_rows_without_pages(device, problem, gap):
+    """K and V as rows, a sequence's from kv_starts on, are the same as in pages."""
+    assume("k_token_scale" not in problem)
+    lengths = [int(n) for n in problem["seqused_k"]]
+    starts = np.cumsum([gap, *(n + gap for n in lengths)])[:-1].astype(np.int32)
+    rows = dict(problem, kv_starts=starts[:len(lengths)], max_seqlen_k=max(lengths, default=0))
+    for name in ("k_pages", "v_pages"):
+        pages = problem[name]
+        flat = np.full((sum(lengths) + gap * (len(lengths) + 1), *pages.shape[2:]),
+                       problems.poison(pages.dtype), pages.dtype)
+        for seq, length in enumerate(lengths):
+            tokens = np.arange(length)
+            ids = np.asarray(oracle.pages_of(problem, seq))[tokens // pages.shape[1]]
+            flat[starts[seq]:starts[seq] + length] = pages[ids, tokens % pages.shape[1]]
+        rows[name] = flat
+    for name in ("block_table", "page_indptr", "page_indices"):
+        rows.pop(name, None)
+    out, lse = run(rows, "torch", device)
+    oracle.check(problem, out, lse)
+
+
+def test_rows_and_pages_exclude_each_other():
+    problem = problems.make(1, [(2, 9)])
+    with pytest.raises(ValueError, match="kv_starts: got it beside a table"):
+        pagoda.attention(**problem, kv_starts=np.zeros(1, np.int32))
+    del problem["block_table"]
+    with pytest.raises(ValueError, match="kv_starts: wants k_pages and v_pages to be rows"):
+        pagoda.attention(**problem, kv_starts=np.zeros(1, np.int32))

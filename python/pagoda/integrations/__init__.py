@@ -1,0 +1,1 @@
+"""Pagoda in the engines that can take an attention from outside."""
