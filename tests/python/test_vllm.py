@@ -1,0 +1,174 @@
+"""The vLLM backend against stand-ins for vLLM's abstract classes, or against vLLM itself where it is
+installed. The engine is not run here; see docs/python.md."""
+
+import importlib
+import pathlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pagoda
+import pytest
+
+import oracle
+import problems
+from problems import BF16
+
+torch = pytest.importorskip("torch")
+
+try:
+    import vllm.v1.attention.backend  # noqa: F401
+except ImportError:
+    sys.path.insert(0, str(pathlib.Path(__file__).parent / "vllm_stub"))
+    for name in [n for n in sys.modules if n.partition(".")[0] == "vllm"]:
+        del sys.modules[name]
+
+from pagoda.integrations import vllm as integration  # noqa: E402
+
+HEAD_SIZE, NUM_HEADS, NUM_KV_HEADS, BLOCK = 64, 4, 2, 16
+
+
+@pytest.fixture(scope="module")
+def backend():
+    integration.register()
+    integration.register()
+    module, _, name = integration.BACKEND.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def config():
+    return SimpleNamespace(
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=64, max_num_seqs=8),
+        model_config=SimpleNamespace(max_model_len=128))
+
+
+def caches(layout, num_blocks):
+    """(cache as vLLM passes it, K pages, V pages)"""
+    if layout == "0.24":
+        cache = torch.full((num_blocks, 2, BLOCK, NUM_KV_HEADS, HEAD_SIZE), float("nan"),
+                           dtype=torch.bfloat16)
+        return cache, cache[:, 0], cache[:, 1]
+    shape = (num_blocks, BLOCK, NUM_KV_HEADS, 2 * HEAD_SIZE)  # token-major in memory
+    cache = torch.full(shape, float("nan"), dtype=torch.bfloat16).transpose(1, 2)
+    view = cache.transpose(1, 2)
+    if layout == "0.33 head-major":
+        cache = cache.contiguous()
+        view = cache.transpose(1, 2)
+    return cache, view[..., :HEAD_SIZE], view[..., HEAD_SIZE:]
+
+
+def step(lengths, padding=0):
+    """(problem, fused qkv rows [num_tokens + padding], slot mapping)"""
+    problem = problems.make(5, lengths, head_dim=HEAD_SIZE, page_size=BLOCK, group=2)
+    num_tokens = len(problem["q"])
+    rng = np.random.default_rng(6)
+    qkv = problems.random_values(rng, (num_tokens + padding, NUM_HEADS + 2 * NUM_KV_HEADS, HEAD_SIZE), BF16)
+    slots = []
+    for seq, (q_len, k_len) in enumerate(lengths):
+        tokens = np.arange(k_len - q_len, k_len)
+        slots.extend(problem["block_table"][seq, tokens // BLOCK].astype(np.int64) * BLOCK + tokens % BLOCK)
+    return problem, qkv, np.array([*slots, *[-1] * padding], np.int64)
+
+
+def common_of(tensors, slots, causal=True):
+    return SimpleNamespace(
+        query_start_loc=tensors["cu_seqlens_q"], seq_lens=tensors["seqused_k"],
+        block_table_tensor=tensors["block_table"], slot_mapping=slots, causal=causal,
+        num_reqs=len(tensors["seqused_k"]), num_actual_tokens=int(tensors["cu_seqlens_q"][-1]),
+        max_query_len=9, max_seq_len=99)
+
+
+@pytest.mark.parametrize("layout", ["0.24", "0.33", "0.33 head-major"])
+@pytest.mark.parametrize("options", [
+    {}, {"sliding_window": 9, "logits_soft_cap": 20.0},
+    {"sinks": torch.tensor([0.5, -1.0, 2.0, 0.0]), "alibi_slopes": [0.1, 0.2, 0.3, 0.4]}])
+def test_a_step_through_two_layers(backend, layout, options, monkeypatch):
+    lengths = [(1, 40), (9, 50), (5, 5), (0, 0)]
+    problem, qkv, slots = step(lengths, padding=3)
+    tensors = problems.to_torch(problem)
+    fused, slots = problems.to_torch({"qkv": qkv})["qkv"], torch.from_numpy(slots)
+    q, k, v = fused.split([NUM_HEADS, NUM_KV_HEADS, NUM_KV_HEADS], dim=1)  # strided, as vLLM's are
+    impl = backend.get_impl_cls()(NUM_HEADS, HEAD_SIZE, 0.25, NUM_KV_HEADS, **options)
+    builder = backend.get_builder_cls()(None, ["a", "b"], config(), torch.device("cpu"))
+    metadata = builder.build(0, common_of(tensors, slots))
+    plans = []
+    plan = pagoda.plan
+    monkeypatch.setattr(pagoda, "plan", lambda *a, **o: plans.append(1) or plan(*a, **o))
+    for _ in range(2):
+        cache, k_pages, v_pages = caches(layout, len(problem["k_pages"]))
+        k_pages.copy_(tensors["k_pages"])
+        v_pages.copy_(tensors["v_pages"])
+        impl.do_kv_cache_update(None, k, v, cache, slots[:len(problem["q"])])
+        out = torch.full((len(fused), NUM_HEADS, HEAD_SIZE), 7.0, dtype=torch.bfloat16)
+        assert impl.forward(None, q, k, v, cache, metadata, out) is out
+        assert (out[len(problem["q"]):] == 7).all()
+        meaning = {"softmax_scale": 0.25, "window_left": options.get("sliding_window", 0) - 1,
+                   "logits_soft_cap": options.get("logits_soft_cap", 0.0)}
+        if "sinks" in options:
+            meaning |= {"sinks": options["sinks"].numpy(),
+                        "alibi_slopes": np.float32(options["alibi_slopes"])}
+        oracle.check({**problem, "q": problems.to_numpy(q.contiguous())[:len(problem["q"])],
+                      "k_pages": problems.to_numpy(k_pages.contiguous()),
+                      "v_pages": problems.to_numpy(v_pages.contiguous()), **meaning},
+                     problems.to_numpy(out)[:len(problem["q"])])
+    assert len(plans) == 1
+
+
+def test_layers_with_other_windows_plan_apart(backend):
+    problem, qkv, slots = step([(1, 40), (3, 60)])
+    tensors = problems.to_torch(problem)
+    q = problems.to_torch({"q": problem["q"]})["q"]
+    builder = backend.get_builder_cls()(None, ["a", "b"], config(), torch.device("cpu"))
+    metadata = builder.build(0, common_of(tensors, None))
+    cache, k_pages, v_pages = caches("0.24", len(problem["k_pages"]))
+    k_pages.copy_(tensors["k_pages"])
+    v_pages.copy_(tensors["v_pages"])
+    outs = {}
+    impls = {w: backend.get_impl_cls()(NUM_HEADS, HEAD_SIZE, 0.125, NUM_KV_HEADS, sliding_window=w)
+             for w in (None, 8)}
+    for _ in range(2):
+        for window, impl in impls.items():
+            outs[window] = impl.forward(None, q, q, q, cache, metadata, torch.empty_like(q))
+    assert len(metadata.plans) == len(builder.workspaces) == 2
+    for window, out in outs.items():
+        oracle.check({**problem, "window_left": (window or 0) - 1}, problems.to_numpy(out))
+
+
+def test_causal_by_sequence(backend):
+    problem, _, _ = step([(3, 40), (5, 20)])
+    tensors = problems.to_torch(problem)
+    builder = backend.get_builder_cls()(None, ["a"], config(), torch.device("cpu"))
+    flags = torch.tensor([False, True])
+    metadata = builder.build(0, common_of(tensors, None, causal=flags))
+    cache, k_pages, v_pages = caches("0.24", len(problem["k_pages"]))
+    k_pages.copy_(tensors["k_pages"])
+    v_pages.copy_(tensors["v_pages"])
+    impl = backend.get_impl_cls()(NUM_HEADS, HEAD_SIZE, 0.125, NUM_KV_HEADS)
+    out = impl.forward(None, tensors["q"], None, None, cache, metadata, torch.empty_like(tensors["q"]))
+    oracle.check({**problem, "causal_per_seq": np.uint8([0, 1])}, problems.to_numpy(out))
+
+
+def test_a_run_to_measure_memory(backend):
+    impl = backend.get_impl_cls()(NUM_HEADS, HEAD_SIZE, 0.125, NUM_KV_HEADS)
+    out = torch.ones(3, NUM_HEADS, HEAD_SIZE)
+    assert (impl.forward(None, None, None, None, torch.empty(0), None, out) == 0).all()
+
+
+def test_what_it_says_of_itself(backend):
+    from vllm.v1.attention.backend import AttentionCGSupport
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum
+    assert AttentionBackendEnum[backend.get_name()] is AttentionBackendEnum.CUSTOM
+    assert backend.get_builder_cls()._cudagraph_support is AttentionCGSupport.ALWAYS
+    assert backend.supports_head_size(72) and not backend.supports_head_size(260)
+    assert backend.supports_sliding_window() and backend.supports_sink()
+    shape = backend.get_kv_cache_shape(10, BLOCK, NUM_KV_HEADS, HEAD_SIZE)
+    assert sorted(backend.get_kv_cache_stride_order()) == list(range(len(shape)))
+    assert backend.get_supported_kernel_block_sizes(kv_cache_spec=None)
+
+
+def test_batch_invariance(backend, monkeypatch):
+    from vllm import envs
+    monkeypatch.setattr(envs, "VLLM_BATCH_INVARIANT", True, raising=False)
+    builder = backend.get_builder_cls()(None, ["a"], config(), torch.device("cpu"))
+    tensors = problems.to_torch(step([(1, 5)])[0])
+    assert builder.build(0, common_of(tensors, None)).batch["split_policy"] == "fixed"
