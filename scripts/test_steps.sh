@@ -88,7 +88,8 @@ step_aarch64() {
 step_python() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "Python is older than 3.11"
   scripts/python_venv.sh
-  local python=build/venv/bin/python
+  local python=build/venv/bin/python example
+  export HF_HUB_OFFLINE=1
   rm -rf build/dist
   "$python" -m pip wheel . --no-deps --no-build-isolation -q -w build/dist \
     -C cmake.define.PAGODA_WERROR=ON
@@ -96,4 +97,5 @@ step_python() {
   "$python" scripts/check_wheel.py build/dist/*.whl
   "$python" -m mypy
   "$python" -m pytest tests/python
+  for example in mixed_batch decode_loop hf_generate; do "$python" "examples/$example.py"; done
 }
