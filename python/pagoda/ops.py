@@ -22,12 +22,12 @@ def operations(tensor: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None:
         return _pagoda
-    if torch.compiler.is_compiling() or (
-            isinstance(tensor, torch.Tensor)
-            and type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter):
-        from . import torch as torch_ops
-        return torch_ops
-    return _pagoda
+    kind = type(tensor)
+    is_plain = kind is torch.Tensor or kind is torch.nn.Parameter or not isinstance(tensor, torch.Tensor)
+    if is_plain and not torch.compiler.is_compiling():
+        return _pagoda
+    from . import torch as torch_ops
+    return torch_ops
 
 
 def _new_out(q: Any, options: Any) -> Any:

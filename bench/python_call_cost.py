@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""What a Python call costs before anything is computed: attention() with ten torch tensors on an empty
+batch, so that all arguments are read and checked, and beside it what torch's own calls cost.
+
+    python bench/python_call_cost.py [--seed-file triton_unified_attention.py]
+
+The seed's launcher is timed with its kernels replaced by nothing, where triton is installed.
+"""
+
+import argparse
+import importlib.util
+import time
+
+import pagoda
+import pagoda.torch
+import torch
+from pagoda import _pagoda
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+parser.add_argument("--seed-file", help="the published kernel's file, for its launcher")
+parser.add_argument("--calls", type=int, default=50000)
+arguments = parser.parse_args()
+
+
+def microseconds(call):
+    """The best of many short batches: what the call costs when nothing else runs."""
+    batch = 500
+    times = []
+    for _ in range(arguments.calls // batch):
+        began = time.perf_counter()
+        for _ in range(batch):
+            call()
+        times.append((time.perf_counter() - began) / batch)
+    return 1e6 * min(times)
+
+
+heads, kv_heads, head_dim = 8, 2, 64
+int32 = {"dtype": torch.int32}
+q = torch.randn(3, heads, head_dim, dtype=torch.bfloat16)
+pages = torch.randn(2, 6, 16, kv_heads, head_dim, dtype=torch.bfloat16)
+k_pages, v_pages = pages
+out, lse = torch.empty_like(q), torch.empty(heads, 3)
+cu_seqlens_q, seqused_k = torch.zeros(1, **int32), torch.zeros(0, **int32)
+block_table = torch.zeros(0, 2, **int32)
+sinks, slopes = torch.zeros(heads), torch.zeros(heads)
+plan = pagoda.plan(q, k_pages, v_pages, cu_seqlens_q=cu_seqlens_q, seqused_k=seqused_k,
+                   block_table=block_table)
+
+
+def attention(function, **more):
+    function(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q, seqused_k=seqused_k,
+             block_table=block_table, sinks=sinks, alibi_slopes=slopes, **more)
+
+
+def unified(function):
+    function(q, k_pages, v_pages, out, cu_seqlens_q, 3, seqused_k, 32, 0.125, True, (-1, -1), block_table,
+             0.0, None, None, None, slopes)
+
+
+def seed_launcher(path):
+    """The launcher of the published file, its kernels replaced by stand-ins that do nothing."""
+    spec = importlib.util.spec_from_file_location("seed", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    class Nothing:
+        def __getitem__(self, grid):
+            return lambda **_: None
+
+    for name in ("kernel_unified_attention_2d", "kernel_unified_attention_3d", "reduce_segments"):
+        setattr(module, name, Nothing())
+    return module.unified_attention
+
+
+small = torch.zeros(1, heads, 1, head_dim, dtype=torch.bfloat16)
+rows = [
+    ("pagoda.attention, planned, 10 tensors", lambda: attention(pagoda.attention, plan=plan)),
+    ("pagoda.attention, 10 tensors", lambda: attention(pagoda.attention)),
+    ("the extension alone, planned, 10 tensors", lambda: attention(_pagoda.attention, plan=plan)),
+    ("pagoda.unified_attention, 8 tensors", lambda: unified(pagoda.unified_attention)),
+    ("torch.ops.pagoda.attention, 10 tensors", lambda: attention(pagoda.torch.attention)),
+    ("torch scaled_dot_product_attention, one token",
+     lambda: torch.nn.functional.scaled_dot_product_attention(small, small, small)),
+    ("torch.add(out=), one element", lambda x=torch.zeros(1): torch.add(x, x, out=x)),
+]
+if arguments.seed_file:
+    launcher = seed_launcher(arguments.seed_file)
+    rows.append(("the seed's launcher, no kernel, 8 tensors", lambda: unified(launcher)))
+for name, call in rows:
+    print(f"{name:48}{microseconds(call):8.2f} us")
