@@ -6,22 +6,29 @@ Tensors of torch, NumPy and CuPy are borrowed, never copied; CPU tensors run on 
 tensors on the CUDA backend.
 """
 
-from ._pagoda import HAS_CUDA, Plan, __version__
-from .ops import (
-    Explanation,
-    attention,
-    copy_pages,
-    explain,
-    gather_kv_cache,
-    merge_states,
-    plan,
-    supported,
-    swap_pages,
-    workspace_size,
-    write_kv_cache,
-)
-from .options import Problem
-from .unified import unified_attention
+import sys
+
+try:
+    from ._pagoda import HAS_CUDA, Plan, __version__
+    from .ops import (
+        Explanation,
+        attention,
+        copy_pages,
+        explain,
+        gather_kv_cache,
+        merge_states,
+        plan,
+        supported,
+        swap_pages,
+        workspace_size,
+        write_kv_cache,
+    )
+    from .options import Problem
+    from .unified import unified_attention
+except ImportError:
+    # While "python -m pagoda" looks for its command: "doctor" then says what is wrong.
+    if sys.argv[:1] != ["-m"]:
+        raise
 
 __all__ = [
     "Explanation",
