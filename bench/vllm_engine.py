@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""vLLM's engine with one attention backend: tokens a second, the steady decode step, and log-probabilities
+of a few prompts, to be held against another backend's. Weights are made up, so nothing is downloaded.
+
+    python bench/vllm_engine.py CUSTOM --json custom.json           # CUSTOM is Pagoda
+    python bench/vllm_engine.py FLASH_ATTN --json flash.json
+    python bench/vllm_engine.py --compare flash.json custom.json
+
+A process runs one backend. --model chooses shapes: Llama 3 8B's, or a smaller one with sliding windows.
+Written for vLLM 0.24 with torch 2.11.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 14336, "vocab_size": 32000, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu", "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
+}
+MODELS = {
+    "llama": LLAMA_8B,
+    "mistral": LLAMA_8B | {"architectures": ["MistralForCausalLM"], "model_type": "mistral",
+                           "num_hidden_layers": 8, "sliding_window": 1024},
+}
+CHECK_LENGTHS = (1, 15, 16, 17, 500, 2049, 4000, 9001)
+CHECK_TOKENS = 8
+WORKLOADS = ((64, 4000, 128), (8, 12000, 64))  # requests, prompt, new tokens
+
+
+class Engine:
+    """An engine in this process, whose steps are timed."""
+
+    def __init__(self, backend, model, compiled):
+        os.environ.update(
+            VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_ENABLE_V1_MULTIPROCESSING="0",
+            VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo",
+            VLLM_USE_FLASHINFER_SAMPLER="0")
+        from vllm import LLM
+        folder = tempfile.mkdtemp()
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(MODELS[model], file)
+        compilation = {"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64]}
+        if not compiled:
+            compilation |= {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+        self.llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, dtype="bfloat16",
+                       gpu_memory_utilization=0.8, max_model_len=16384, block_size=16, max_num_seqs=64,
+                       max_num_batched_tokens=8192, enable_prefix_caching=False,
+                       attention_backend=backend, compilation_config=compilation, seed=0)
+        self.fill_weights()
+        self.step_ends = []
+        step = self.llm.llm_engine.step
+
+        def timed_step():
+            result = step()
+            self.step_ends.append(time.perf_counter())
+            return result
+
+        self.llm.llm_engine.step = timed_step
+
+    def fill_weights(self):
+        """Weights large enough that attention decides, norms of 1, the same for every backend."""
+        import torch
+        runner = self.llm.llm_engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
+        generator = torch.Generator(device="cuda").manual_seed(11)
+        for name, parameter in sorted(runner.model.named_parameters()):
+            if parameter.dim() == 1:
+                parameter.data.fill_(1)
+                continue
+            scale = 0.03 if "qkv" in name else 0.02
+            parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator, device="cuda"))
+
+    def run(self, lengths, new_tokens, seed, **sampling):
+        """(seconds, outputs)"""
+        import torch
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+        rng = random.Random(seed)
+        prompts = [TokensPrompt(prompt_token_ids=[rng.randrange(3, 31999) for _ in range(length)])
+                   for length in lengths]
+        parameters = SamplingParams(temperature=0.0, max_tokens=new_tokens, ignore_eos=True,
+                                    detokenize=False, **sampling)
+        self.step_ends.clear()
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        outputs = self.llm.generate(prompts, parameters, use_tqdm=False)
+        torch.cuda.synchronize()
+        return time.perf_counter() - began, outputs
+
+    def measure(self, count, prompt, new_tokens):
+        self.run([prompt] * 4, 4, seed=0)
+        prefill, _ = self.run([prompt] * count, 1, seed=7)
+        total, _ = self.run([prompt] * count, new_tokens, seed=7)
+        # Between the last step with a prefill in it and the first without all requests.
+        steady = self.step_ends[-(-count * prompt // 8192) + 4:new_tokens - 2]
+        return {"total_s": total, "out_tokens_per_s": count * new_tokens / total,
+                "prefill_tokens_per_s": count * prompt / prefill,
+                "decode_step_ms": 1e3 * statistics.median(b - a for a, b in zip(steady, steady[1:]))}
+
+    def check(self):
+        """Tokens and the five best log-probabilities at each, for prompts of many lengths."""
+        _, outputs = self.run(CHECK_LENGTHS, CHECK_TOKENS, seed=5, logprobs=5)
+        return [{"tokens": list(output.outputs[0].token_ids),
+                 "logprobs": [{str(token): entry.logprob for token, entry in position.items()}
+                              for position in output.outputs[0].logprobs]} for output in outputs]
+
+
+def compare(paths):
+    """Log-probabilities of two runs, as long as both have seen the same tokens."""
+    first, second = (json.load(open(path)) for path in paths)
+    worst, compared, parted = 0.0, 0, 0
+    for a, b in zip(first["check"], second["check"]):
+        for i, (token_a, token_b) in enumerate(zip(a["tokens"], b["tokens"])):
+            shared = a["logprobs"][i].keys() & b["logprobs"][i].keys()
+            differences = [abs(a["logprobs"][i][t] - b["logprobs"][i][t]) for t in shared]
+            worst, compared = max([worst, *differences]), compared + len(differences)
+            if token_a != token_b:
+                parted += 1
+                break
+    print(f"{first['backend']} and {second['backend']}: {compared} log-probabilities of the same tokens, "
+          f"largest difference {worst:.4f}; {parted} of {len(first['check'])} prompts part")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("backend", nargs="?", default="CUSTOM")
+    parser.add_argument("--model", choices=MODELS, default="llama")
+    parser.add_argument("--compile", action="store_true", help="inductor and piecewise graphs too")
+    parser.add_argument("--check-only", action="store_true")
+    parser.add_argument("--json")
+    parser.add_argument("--compare", nargs=2, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.compare:
+        return compare(arguments.compare)
+    engine = Engine(arguments.backend, arguments.model, arguments.compile)
+    engine.run([512] * 8, 8, seed=1)
+    result = {"backend": arguments.backend, "model": arguments.model, "check": engine.check()}
+    for workload in () if arguments.check_only else WORKLOADS:
+        name = "{} x ({} + {})".format(*workload)
+        result[name] = row = engine.measure(*workload)
+        print(arguments.backend, name, " ".join(f"{k}={v:.2f}" for k, v in row.items()), flush=True)
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(result, file)
+    os._exit(0)  # vLLM's threads would keep the process
+
+
+if __name__ == "__main__":
+    main()
