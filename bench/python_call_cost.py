@@ -47,9 +47,8 @@ plan = pagoda.plan(q, k_pages, v_pages, cu_seqlens_q=cu_seqlens_q, seqused_k=seq
                    block_table=block_table)
 
 
-def attention(function, **more):
-    function(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q, seqused_k=seqused_k,
-             block_table=block_table, sinks=sinks, alibi_slopes=slopes, **more)
+tensors = {"out": out, "lse": lse, "cu_seqlens_q": cu_seqlens_q, "seqused_k": seqused_k,
+           "block_table": block_table, "sinks": sinks, "alibi_slopes": slopes}
 
 
 def unified(function):
@@ -74,11 +73,21 @@ def seed_launcher(path):
 
 small = torch.zeros(1, heads, 1, head_dim, dtype=torch.bfloat16)
 rows = [
-    ("pagoda.attention, planned, 10 tensors", lambda: attention(pagoda.attention, plan=plan)),
-    ("pagoda.attention, 10 tensors", lambda: attention(pagoda.attention)),
-    ("the extension alone, planned, 10 tensors", lambda: attention(_pagoda.attention, plan=plan)),
+    ("pagoda.attention, planned, 10 tensors",
+     lambda: pagoda.attention(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q,
+                              seqused_k=seqused_k, block_table=block_table, sinks=sinks,
+                              alibi_slopes=slopes, plan=plan)),
+    ("pagoda.attention, 10 tensors",
+     lambda: pagoda.attention(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q,
+                              seqused_k=seqused_k, block_table=block_table, sinks=sinks,
+                              alibi_slopes=slopes)),
+    ("the extension alone, planned, 10 tensors",
+     lambda: _pagoda.attention(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q,
+                               seqused_k=seqused_k, block_table=block_table, sinks=sinks,
+                               alibi_slopes=slopes, plan=plan)),
     ("pagoda.unified_attention, 8 tensors", lambda: unified(pagoda.unified_attention)),
-    ("torch.ops.pagoda.attention, 10 tensors", lambda: attention(pagoda.torch.attention)),
+    ("torch.ops.pagoda.attention, 10 tensors",
+     lambda: pagoda.torch.attention(q, k_pages, v_pages, **tensors)),
     ("torch scaled_dot_product_attention, one token",
      lambda: torch.nn.functional.scaled_dot_product_attention(small, small, small)),
     ("torch.add(out=), one element", lambda x=torch.zeros(1): torch.add(x, x, out=x)),

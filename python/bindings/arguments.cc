@@ -158,9 +158,11 @@ std::span<PyObject* const> interned_names(const Signature& signature) {
   return {names.data(), signature.fields.size()};
 }
 
-// The field with that name; -1 with a Python error set if there is none.
-int find_field(const Signature& signature, PyObject* name) {
+// The field with that name; -1 with a Python error set if there is none. `expected` is tried first:
+// callers tend to name options in the table's order.
+int find_field(const Signature& signature, PyObject* name, size_t expected) {
   const std::span<PyObject* const> names = interned_names(signature);
+  if (expected < names.size() && names[expected] == name) return static_cast<int>(expected);
   const auto same = std::find(names.begin(), names.end(), name);
   if (same != names.end()) return static_cast<int>(same - names.begin());
   const char* text = PyUnicode_AsUTF8AndSize(name, nullptr);
@@ -231,10 +233,12 @@ bool read_arguments(const Signature& signature, const Arguments& arguments, Tens
   uint64_t given = 0;  // bit i: field i
   static_assert(kMaxFields <= 64);
   const Py_ssize_t num_names = arguments.names != nullptr ? PyTuple_Size(arguments.names) : 0;
+  int at = -1;
   for (Py_ssize_t i = 0; i < arguments.num_positional + num_names; ++i) {
     const Py_ssize_t named = i - arguments.num_positional;
-    const int at = named < 0 ? static_cast<int>(i)
-                             : find_field(signature, PyTuple_GetItem(arguments.names, named));
+    at = named < 0 ? static_cast<int>(i)
+                   : find_field(signature, PyTuple_GetItem(arguments.names, named),
+                                static_cast<size_t>(at + 1));
     if (at < 0) return false;
     const Field& field = signature.fields[at];
     if ((given >> at & 1) != 0) {
