@@ -1,4 +1,5 @@
-"""Where the tests run: PAGODA_TEST_DEVICE=cuda takes the CUDA backend; the default is the CPU."""
+"""Where the tests run: PAGODA_TEST_DEVICE=cuda takes the CUDA backend; the default is the CPU. Models are
+in float32 on the CPU and in bfloat16 on CUDA; PAGODA_TEST_DTYPE says otherwise."""
 
 import os
 
@@ -15,3 +16,11 @@ settings.load_profile(os.environ.get("PAGODA_HYPOTHESIS", "ci"))
 @pytest.fixture(scope="session")
 def device():
     return os.environ.get("PAGODA_TEST_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def dtype(device):
+    """Of models: the CUDA backend takes 16-bit types."""
+    torch = pytest.importorskip("torch")
+    default = "float32" if device == "cpu" else "bfloat16"
+    return getattr(torch, os.environ.get("PAGODA_TEST_DTYPE", default))

@@ -96,7 +96,7 @@ def test_captured_in_a_cuda_graph(device, tensors):
         pytest.skip("no CUDA device")
     out = torch.empty_like(tensors["q"])
     size = pagoda.workspace_size(device=tensors["q"].device, max_num_tokens=4, max_num_seqs=2,
-                                 max_seqlen_k=24, num_q_heads=4, num_kv_heads=2, head_dim=64)
+                                 max_seqlen_k=32, num_q_heads=4, num_kv_heads=2, head_dim=64)
     workspace = torch.empty(size, dtype=torch.uint8, device=device)
 
     def step():
@@ -110,7 +110,7 @@ def test_captured_in_a_cuda_graph(device, tensors):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    for lengths in ((20, 9), (3, 17)):
+    for lengths in ((20, 9), (3, 16)):
         tensors["seqused_k"].copy_(torch.tensor(lengths, dtype=torch.int32))
         tensors["k_pages"].nan_to_num_()
         tensors["v_pages"].nan_to_num_()
