@@ -11,6 +11,7 @@
 #include "cpu/simd.h"
 #include "plan/item_rows.h"
 #include "semantics/quant.h"
+#include "semantics/softmax.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -27,13 +28,15 @@ constexpr int kUnroll = 4;
 constexpr int kBandVectors = 3;
 constexpr int kUnroll = 4;
 #endif
+// Channels of a dot product that are summed by themselves.
+constexpr int32_t kRunChannels = 16;
 // Rows that go through QK, softmax and PV together. The bands of an item share its K/V strips.
 constexpr int kBandRows = kBandVectors * kLanes;
 constexpr int kManyRowsTile = 128 / kBandRows * kBandRows;
 
 // One band's rows: state and what their masks and scores depend on, by lane.
 struct Band {
-  alignas(64) float max_log2[kBandRows];
+  alignas(64) float max[kBandRows];  // of scores; times to_log2() they are in base 2
   alignas(64) float sum[kBandRows];
   alignas(64) int32_t q_pos[kBandRows];
   alignas(64) int32_t kv_begin[kBandRows];  // keys that the row's mask can show
@@ -68,7 +71,7 @@ class ManyRows {
         scale_(logit_scale(params, item.seq, item.kv_head)),
         has_token_scales_(params.kv.k_token_scale.data != nullptr),
         // With a scale of 0 a hidden key's -inf would become NaN in the exponent.
-        plain_(is_plain_score(params.score) && scale_ > 0.0f),
+        plain_(is_plain_score(params.score) && !has_token_scales_ && scale_ > 0.0f),
         s_(*reinterpret_cast<ManyRowsScratch*>(scratch.data)) {
     const int32_t band_floats = kManyRowsTile * head_dim_;
     q_ = reinterpret_cast<float*>(&s_ + 1);
@@ -92,15 +95,19 @@ class ManyRows {
     for (int32_t row = 0; row < rows_.num_rows; ++row) {
       const Band& band = s_.bands[row / kBandRows];
       const int32_t lane = row % kBandRows;
-      result.state[row] = {band.max_log2[lane], band.sum[lane]};
+      const RoundedState rounded = rounded_state(band.max[lane], band.sum[lane], to_log2());
+      result.state[row] = rounded.state;
       const float* out = band_array(out_, row / kBandRows) + lane;
       for (int32_t d = 0; d < head_dim_; ++d) {
-        result.out[row * result.out_stride + d] = out[d * kBandRows];
+        result.out[row * result.out_stride + d] = out[d * kBandRows] * rounded.factor;
       }
     }
   }
 
  private:
+  // Scores of plain rows are dots, those of others are logits.
+  PAGODA_HD float to_log2() const { return plain_ ? scale_ * kLog2e : kLog2e; }
+
   PAGODA_HD float* band_array(float* array, int32_t band) const {
     return array + band * kBandRows * head_dim_;
   }
@@ -115,7 +122,7 @@ class ManyRows {
     for (int32_t lane = 0; lane < kBandRows; ++lane) {
       // Lanes past the last row repeat it, with q = 0.
       const int32_t row = first + min_of(lane, band.num_rows - 1);
-      band.max_log2[lane] = -kInfinity;
+      band.max[lane] = -kInfinity;
       band.sum[lane] = 0.0f;
       band.q_pos[lane] = rows_.q_pos(row);
       const KvRange kv = any_visible(rows_.rule, band.q_pos[lane], band.q_pos[lane]);
@@ -161,7 +168,7 @@ class ManyRows {
     const bool masked = is_masked(band) || strip.num_infinite > 0;
     if (masked) find_visible(band);
     float* out = band_array(out_, index);
-    if (plain_ && !has_token_scales_) {
+    if (plain_) {
       masked ? softmax<true, true>(&band, out) : softmax<true, false>(&band, out);
     } else {
       masked ? softmax<false, true>(&band, out) : softmax<false, false>(&band, out);
@@ -170,24 +177,40 @@ class ManyRows {
     if (strip.num_infinite > 0) add_infinite(out);
   }
 
-  // scores[key][row] = dot(k, q).
+  // scores[key][row] = dot(k, q), summed in runs of channels: a large product then costs low bits
+  // in the sums of its own run only, not in all that follow.
   void multiply_keys(const float* q) {
     for (int32_t i = 0; i < s_.strip.num_keys; i += kUnroll) {
       const float* k = kv_.k + i * head_dim_;
-      F32 sum[kUnroll][kBandVectors];
-      for (auto& key : sum) {
-        for (F32& x : key) x = F32(0.0f);
+      float* scores = s_.scores[i];
+      multiply_run<true>(q, k, min_of(kRunChannels, head_dim_), scores);
+      for (int32_t d = kRunChannels; d < head_dim_; d += kRunChannels) {
+        multiply_run<false>(q + d * kBandRows, k + d, min_of(kRunChannels, head_dim_ - d), scores);
       }
-      for (int32_t d = 0; d < head_dim_; ++d) {
-        F32 query[kBandVectors];
-        for (int v = 0; v < kBandVectors; ++v) query[v] = F32::load(q + d * kBandRows + v * kLanes);
-        for (int j = 0; j < kUnroll; ++j) {
-          const F32 key(k[j * head_dim_ + d]);
-          for (int v = 0; v < kBandVectors; ++v) sum[j][v] = fma(key, query[v], sum[j][v]);
-        }
-      }
+    }
+  }
+
+  // Adds some channels to the scores [kUnroll][kBandRows] of a few keys, or begins with them.
+  template <bool kFirst>
+  PAGODA_HD void multiply_run(const float* q, const float* k, int32_t num_channels,
+                              float* scores) const {
+    F32 sum[kUnroll][kBandVectors];
+    for (auto& key : sum) {
+      for (F32& x : key) x = F32(0.0f);
+    }
+#pragma GCC unroll 8
+    for (int32_t d = 0; d < num_channels; ++d) {
+      F32 query[kBandVectors];
+      for (int v = 0; v < kBandVectors; ++v) query[v] = F32::load(q + d * kBandRows + v * kLanes);
       for (int j = 0; j < kUnroll; ++j) {
-        for (int v = 0; v < kBandVectors; ++v) sum[j][v].store(&s_.scores[i + j][v * kLanes]);
+        const F32 key(k[j * head_dim_ + d]);
+        for (int v = 0; v < kBandVectors; ++v) sum[j][v] = fma(key, query[v], sum[j][v]);
+      }
+    }
+    for (int j = 0; j < kUnroll; ++j) {
+      for (int v = 0; v < kBandVectors; ++v) {
+        float* score = scores + j * kBandRows + v * kLanes;
+        (kFirst ? sum[j][v] : F32::load(score) + sum[j][v]).store(score);
       }
     }
   }
@@ -208,7 +231,7 @@ class ManyRows {
     }
   }
 
-  // Dot to logit: in base 2, or for a plain score still to be multiplied by exponent_scale().
+  // Dot to score.
   template <bool kPlain>
   PAGODA_HD F32 transform(const Band& band, int32_t i, int v, F32 dot) const {
     if constexpr (kPlain) {
@@ -224,7 +247,7 @@ class ManyRows {
           place.bias.raw[lane] = Bias::value(params_.score, rows_.seq, q_idx, kv_idx);
         }
       }
-      return logit(params_.score, dot, F32(scale_ * s_.strip.k_scale[i]), place) * F32(kLog2e);
+      return logit(params_.score, dot, F32(scale_ * s_.strip.k_scale[i]), place);
     }
   }
 
@@ -232,7 +255,7 @@ class ManyRows {
   template <bool kPlain, bool kMasked>
   void softmax(Band* band, float* out) {
     const int32_t num_keys = s_.strip.num_keys;
-    const F32 exponent_scale(kPlain ? scale_ * kLog2e : 1.0f);
+    const F32 scale(to_log2());
     F32 anchor[kBandVectors];
     F32 sum[kBandVectors];
     bool grew = false;
@@ -250,12 +273,12 @@ class ManyRows {
         if constexpr (kMasked || !kPlain) x.store(score);
         largest = max_lanes(largest, x);
       }
-      const F32 old_max = F32::load(band->max_log2 + v * kLanes);
-      const F32 new_max = max_lanes(largest * exponent_scale, old_max);
+      const F32 old_max = F32::load(band->max + v * kLanes);
+      const F32 new_max = max_lanes(largest, old_max);
       anchor[v] = softmax_anchor(new_max);
-      factor[v] = exp2_of(old_max - anchor[v]);
+      factor[v] = softmax_weight(old_max, anchor[v], scale);
       grew |= any(old_max < new_max);
-      new_max.store(band->max_log2 + v * kLanes);
+      new_max.store(band->max + v * kLanes);
       sum[v] = F32::load(band->sum + v * kLanes) * factor[v];
     }
     if (grew) rescale(out, factor);
@@ -263,7 +286,7 @@ class ManyRows {
       for (int v = 0; v < kBandVectors; ++v) {
         float* score = &s_.scores[i][v * kLanes];
         const F32 x = F32::load(score);
-        const F32 weight = exp2_of(fma(x, exponent_scale, F32(0.0f) - anchor[v]));
+        const F32 weight = softmax_weight(x, anchor[v], scale);
         sum[v] = sum[v] + weight;
         store_weight<kMasked>(score, x, weight, i);
       }

@@ -166,12 +166,12 @@ PAGODA_HD F32 sqrt_of(F32 x) {
 #endif
 }
 
-// 2^x: relative error below 1e-7, 0 below 2^-126, NaN for NaN. x <= 127.
-// 2^x = 2^n 2^f with n the nearest integer; the polynomial is a minimax fit of 2^f.
-PAGODA_HD F32 exp2_of(F32 x) {
+// 2^(x * scale): relative error below 1e-7, 0 below 2^-126, NaN for NaN. x * scale <= 127.
+// 2^y = 2^n 2^f with n the nearest integer; the polynomial is a minimax fit of 2^f.
+PAGODA_HD F32 exp2_of(F32 x, F32 scale) {
   const F32 magic(12582912.0f);  // 1.5 * 2^23: adding it leaves n in the low bits
-  const F32 shifted = x + magic;
-  const F32 f = x - (shifted - magic);
+  const F32 shifted = fma(x, scale, magic);
+  const F32 f = fma(x, scale, magic - shifted);
   F32 p(1.5345812e-4f);
   p = fma(p, f, F32(1.3399931e-3f));
   p = fma(p, f, F32(9.6184890e-3f));
@@ -180,7 +180,10 @@ PAGODA_HD F32 exp2_of(F32 x) {
   p = fma(p, f, F32(6.9314721e-1f));
   p = fma(p, f, F32(1.0f));
   const I32 exponent(RawI32((float_as_bits(shifted).raw << 23) + (127 << 23)));
-  return select(x < F32(-126.0f), F32(0.0f), p * bits_as_float(exponent));
+  return select(shifted < magic - F32(126.0f), F32(0.0f), p * bits_as_float(exponent));
+}
+PAGODA_HD F32 exp2_of(F32 x) {
+  return exp2_of(x, F32(1.0f));
 }
 
 // Relative error below 3e-7 for every finite x; NaN for NaN.

@@ -1,5 +1,5 @@
-// The online softmax. Logits are kept in base 2 (log2e * logit), maxima too; sums and outputs are
-// relative to the maximum. Nothing seen yet is {-inf, 0}.
+// The online softmax. Maxima are kept in base 2 (log2e * logit); sums and outputs are relative to
+// the maximum. Nothing seen yet is {-inf, 0}.
 #ifndef PAGODA_SEMANTICS_SOFTMAX_H_
 #define PAGODA_SEMANTICS_SOFTMAX_H_
 
@@ -23,11 +23,39 @@ PAGODA_HD F softmax_weight(F logit_log2, F anchor) {
   return exp2_of(logit_log2 - anchor);
 }
 
+// 2^(x * scale).
+PAGODA_HD float exp2_of(float x, float scale) {
+  return exp2_of(x * scale);
+}
+
+// exp2(to_log2 * (x - max)) of scores x that are logits / (to_log2 / log2e). The difference comes
+// first: times to_log2, two large scores that are close would lose what they differ by.
+template <class F>
+PAGODA_HD F softmax_weight(F x, F anchor, F to_log2) {
+  return exp2_of(x - anchor, to_log2);
+}
+
 // One row over some of its keys: the maximum logit and the sum of weights relative to it.
 struct SoftmaxState {
   float max_log2 = -kInfinity;
   float sum = 0.0f;
 };
+
+// The state of sums relative to `max`, a score as softmax_weight() takes it; sums and outputs are
+// still to be multiplied by `factor`: what rounding takes off a large maximum.
+struct RoundedState {
+  SoftmaxState state;
+  float factor;
+};
+
+PAGODA_HD RoundedState rounded_state(float max, float sum, float to_log2) {
+  constexpr float kNoFraction = 16777216.0f;  // 2^24: neighbouring maxima are more than 1 apart
+  const double exact = static_cast<double>(max) * to_log2;
+  const auto max_log2 = static_cast<float>(exact);
+  const bool has_fraction = max_log2 > -kNoFraction && max_log2 < kNoFraction;
+  const float factor = has_fraction ? exp2_of(static_cast<float>(exact - max_log2)) : 1.0f;
+  return {{max_log2, sum * factor}, factor};
+}
 
 // How to join two states over disjoint keys: joined = a * a_factor + b * b_factor, for sums and
 // for unnormalised outputs. Joining with an empty state changes no bit of the other.
