@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "build_case_parts.h"
@@ -9,8 +10,14 @@
 namespace pagoda::testing {
 namespace {
 
-// What the first channel of q and K holds where scores are extreme; exact in every float format.
+// What the one large channel of q and K holds; exact in every float format.
 constexpr double kLargeChannel = 384.0;
+// What all channels of q and K grow by.
+constexpr double kLargeFactor = 100.0;
+
+bool is_large_channel(const Case& c, int64_t d) {
+  return has_large_channel(c) && Random(c.seed, "large channel").below(c.head_dim) == d;
+}
 
 // Rows of [num_tokens, num_q_heads, head_dim]; every fifth seed lays out heads first.
 Placement row_placement(const Case& c) {
@@ -83,14 +90,22 @@ std::string find_stray(const Buffer& buffer, const std::vector<bool>& marked, co
 }  // namespace
 
 double draw_query(const Case& c, int64_t d, Random* random) {
-  const bool large = c.data != DataKind::kNormal && d == 0;
-  return large ? kLargeChannel : random->normal();
+  const double x = random->normal();
+  if (c.data == DataKind::kLargeAll) return kLargeFactor * x;
+  if (c.data == DataKind::kNegativeAll) return kLargeFactor * (1.0 + std::abs(x));
+  return is_large_channel(c, d) ? kLargeChannel : x;
 }
 
 double draw_key(const Case& c, int64_t d, Random* random) {
   const double x = random->normal();
-  if (c.data == DataKind::kNormal || d != 0) return x;
+  if (c.data == DataKind::kLargeAll) return kLargeFactor * x;
+  if (c.data == DataKind::kNegativeAll) return kLargeFactor * (-1.0 - std::abs(x));
+  if (!is_large_channel(c, d)) return x;
   return c.data == DataKind::kLarge && x > 0.0 ? kLargeChannel : -kLargeChannel;
+}
+
+bool has_large_channel(const Case& c) {
+  return c.data == DataKind::kLarge || c.data == DataKind::kNegative;
 }
 
 int32_t total_q(const Case& c) {

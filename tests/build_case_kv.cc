@@ -162,7 +162,7 @@ void spoil_pages(const Case& c, const PageMap& map, const TensorView& pages,
 }  // namespace
 
 double nominal_scale(const Case& c, ScaleKind kind, DType dtype) {
-  const bool small = kind != ScaleKind::kNone && is_quantised(dtype) && c.data == DataKind::kNormal;
+  const bool small = kind != ScaleKind::kNone && is_quantised(dtype) && !has_large_channel(c);
   return small ? 0.05 : 1.0;
 }
 

@@ -30,6 +30,7 @@ inline bool is_quantised(DType dtype) {
 // Channel `d` of a row of q or K: normal, but for the one that makes extreme scores.
 double draw_query(const Case& c, int64_t d, Random* random);
 double draw_key(const Case& c, int64_t d, Random* random);
+bool has_large_channel(const Case& c);
 
 // A scale tensor of `kind` for a tensor of `dtype`, and the value its elements scatter around.
 TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::string& stream,

@@ -128,7 +128,8 @@ void add_shared_pages(std::vector<Case>* cases) {
 
 void add_extreme_scores(std::vector<Case>* cases) {
   // "scores all very negative or very large": finite, exact softmax.
-  for (const DataKind data : {DataKind::kLarge, DataKind::kNegative}) {
+  for (const DataKind data :
+       {DataKind::kLarge, DataKind::kNegative, DataKind::kLargeAll, DataKind::kNegativeAll}) {
     for (const DType dtype : kDTypes) {
       for (const bool sinks : {false, true}) {
         for (const float soft_cap : {0.0f, 30.0f}) {
@@ -137,6 +138,8 @@ void add_extreme_scores(std::vector<Case>* cases) {
                  .soft_cap = soft_cap,
                  .sinks = sinks};
           set_dtype(dtype, &c);
+          cases->push_back(c);
+          c.softmax_scale = 1e6f;  // up to 1e12: neighbouring floats are thousands apart
           cases->push_back(c);
         }
       }

@@ -88,7 +88,9 @@ std::vector<Feature> score_features() {
           {"bias", [](Case* c) { c->bias = 2; }},
           {"sinks", [](Case* c) { c->sinks = true; }},
           {"data", [](Case* c) { c->data = DataKind::kLarge; }},
-          {"data", [](Case* c) { c->data = DataKind::kNegative; }}};
+          {"data", [](Case* c) { c->data = DataKind::kNegative; }},
+          {"data", [](Case* c) { c->data = DataKind::kLargeAll; }},
+          {"data", [](Case* c) { c->data = DataKind::kNegativeAll; }}};
 }
 
 std::vector<Feature> memory_features() {

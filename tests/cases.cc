@@ -109,7 +109,8 @@ constexpr std::string_view kLayouts[] = {"nhd", "hnd", "interleaved", "padded"};
 constexpr std::string_view kTables[] = {"dense", "csr"};
 constexpr std::string_view kScales[] = {"none", "scalar", "per_head", "per_seq_head",
                                         "per_token_head"};
-constexpr std::string_view kDataKinds[] = {"normal", "large", "negative"};
+constexpr std::string_view kDataKinds[] = {"normal", "large", "negative", "large_all",
+                                           "negative_all"};
 constexpr std::string_view kNonFinites[] = {"none", "nan_q", "nan_k", "nan_v", "inf_k", "inf_v"};
 constexpr std::string_view kPolicies[] = {"balanced", "fixed"};
 

@@ -16,8 +16,12 @@ namespace pagoda::testing {
 enum class KvLayout { kNhd, kHnd, kInterleaved /* K and V rows side by side */, kPadded };
 enum class TableKind { kDense, kCsr };
 enum class ScaleKind { kNone, kScalar, kPerHead, kPerSeqHead, kPerTokenHead };
-// Scores: around 0; around +-1.8e4 (by 8 / sqrt(head_dim)), both in each row; all around -1.8e4.
-enum class DataKind { kNormal, kLarge, kNegative };
+// Scores are around 0, or extreme in one of two ways. One channel of q and K is large: scores
+// around
+// +-1.8e4 (by 8 / sqrt(head_dim)), both in each row, or all around -1.8e4, with many near ties.
+// All channels are a hundred times larger: scores from -3e5 to 3e5, or all around -2.6e5, where a
+// row's maximum mostly stands alone (K that saturates with its scale has exact ties instead).
+enum class DataKind { kNormal, kLarge, kNegative, kLargeAll, kNegativeAll };
 // One visible element per sequence that is not finite.
 enum class NonFinite { kNone, kNanQ, kNanK, kNanV, kInfK, kInfV };
 
@@ -89,8 +93,8 @@ class BuiltCase {
 
 // What the oracle says of a case's outputs, by the tolerances of the contract: max error <= 2 x
 // the naive same-dtype formula's + 1e-5 of the scale, mean error <= 1.5 x likewise, each sequence
-// by itself where the data is normal; exact zeros, -inf and NaN where the contract has them;
-// padding rows and guard bands untouched. The errors are those that came closest to their bounds.
+// by itself; exact zeros, -inf and NaN where the contract has them; padding rows and guard bands
+// untouched. The errors are those of the sequence that came closest to its bounds.
 struct Verdict {
   bool ok = false;
   double max_error = 0.0;

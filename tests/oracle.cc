@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
+#include "cases_memory.h"
 #include "oracle_formats.h"
 #include "oracle_mask.h"
 
@@ -161,9 +163,16 @@ void softmax(const AttentionProblem& problem, const OracleSequence& s, Real scal
   }
 }
 
+std::vector<int64_t> channels_in_order(int64_t head_dim, uint32_t order) {
+  std::vector<int64_t> channels(head_dim);
+  std::iota(channels.begin(), channels.end(), 0);
+  if (order != 0) Random(order, "channels").shuffle(&channels);
+  return channels;
+}
+
 template <class Real>
 void attend(const AttentionProblem& problem, const OracleSequence& s, const Gathered<Real>& kv,
-            int64_t kv_head, std::vector<Row<Real>>* rows) {
+            int64_t kv_head, uint32_t order, std::vector<Row<Real>>* rows) {
   const int64_t head_dim = problem.q.shape[2];
   int64_t begin = s.k_len;  // keys that some row sees lie in [begin, end)
   int64_t end = 0;
@@ -172,7 +181,7 @@ void attend(const AttentionProblem& problem, const OracleSequence& s, const Gath
     begin = std::min<int64_t>(begin, std::find(seen.begin(), seen.end(), 1) - seen.begin());
     end = std::max<int64_t>(end, seen.rend() - std::find(seen.rbegin(), seen.rend(), 1));
   }
-  for (int64_t d = 0; d < head_dim; ++d) {
+  for (const int64_t d : channels_in_order(head_dim, order)) {
     const Real* k = kv.k.data() + d * s.k_len;
     for (Row<Real>& row : *rows) {
       const Real q = row.q[d];
@@ -220,12 +229,12 @@ void store(const AttentionProblem& problem, const OracleSequence& s, const Row<R
 // All rows of one sequence and KV head; packed row r is token r / group, head r % group.
 template <class Real>
 void run_head(const AttentionProblem& problem, const OracleSequence& s, int64_t kv_head,
-              const std::vector<uint8_t>& wanted, OracleResult* result) {
+              const std::vector<uint8_t>& wanted, uint32_t order, OracleResult* result) {
   const int64_t group = problem.q.shape[1] / problem.kv.k_pages.shape[2];
   const Gathered<Real> kv = gather<Real>(problem, s, kv_head);
   std::vector<Row<Real>> rows;
   const auto flush = [&] {
-    attend(problem, s, kv, kv_head, &rows);
+    attend(problem, s, kv, kv_head, order, &rows);
     for (const Row<Real>& row : rows) store(problem, s, row, result);
     rows.clear();
   };
@@ -240,7 +249,7 @@ void run_head(const AttentionProblem& problem, const OracleSequence& s, int64_t 
 }  // namespace
 
 OracleResult run_oracle(const AttentionProblem& problem, Precision precision,
-                        const std::vector<int32_t>& tokens) {
+                        const std::vector<int32_t>& tokens, uint32_t order) {
   const int64_t num_tokens = problem.q.shape[0];
   const int64_t num_rows = num_tokens * problem.q.shape[1];
   OracleResult result;
@@ -259,9 +268,9 @@ OracleResult run_oracle(const AttentionProblem& problem, Precision precision,
     if (std::find(rows, rows + q_len, 1) == rows + q_len) continue;
     for (int64_t kv_head = 0; kv_head < problem.kv.k_pages.shape[2]; ++kv_head) {
       if (precision == Precision::kDouble) {
-        run_head<double>(problem, s, kv_head, wanted, &result);
+        run_head<double>(problem, s, kv_head, wanted, order, &result);
       } else {
-        run_head<float>(problem, s, kv_head, wanted, &result);
+        run_head<float>(problem, s, kv_head, wanted, order, &result);
       }
     }
   }

@@ -24,9 +24,11 @@ struct OracleResult {
   std::vector<uint8_t> written;       // [num_tokens]: 0 = the contract leaves this row alone
 };
 
-// `problem` in host memory. If `tokens` is not empty only those rows of q are computed.
+// `problem` in host memory. If `tokens` is not empty only those rows of q are computed. The
+// channels of a dot product are summed in ascending order if `order` is 0, else in a random one of
+// that name.
 OracleResult run_oracle(const AttentionProblem& problem, Precision precision,
-                        const std::vector<int32_t>& tokens = {});
+                        const std::vector<int32_t>& tokens = {}, uint32_t order = 0);
 
 }  // namespace pagoda::testing
 

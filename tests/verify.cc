@@ -16,12 +16,14 @@ namespace {
 constexpr double kMaxErrorFactor = 2.0;
 constexpr double kMeanErrorFactor = 1.5;
 constexpr double kScaleRelative = 1e-5;
+// Naive evaluations where scores are extreme, each by another order of summation.
+constexpr uint32_t kNumOrders = 8;
 
-// Values of some tokens: the truth, the naive evaluation's and the library's.
+// Values of some tokens: the truth, the library's and those of naive evaluations.
 struct Values {
   std::span<const double> truth;
-  std::span<const double> naive;
   std::span<const double> got;
+  std::vector<std::span<const double>> naive;
   double least_scale;  // what 1e-5 is relative to, at least
   std::function<std::string(size_t index)> place;
 };
@@ -35,28 +37,43 @@ double closeness(const Verdict& v) {
                   ratio(v.mean_error, v.mean_error_allowed));
 }
 
+struct Errors {
+  double max = 0.0;
+  double mean = 0.0;
+};
+
+Errors errors_of(std::span<const double> got, std::span<const double> truth) {
+  Errors errors;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    const double error = std::abs(got[i] - truth[i]);
+    // Judged by itself if the truth is not finite; if naive overflowed, it excuses nothing.
+    if (!std::isfinite(error)) continue;
+    errors.max = std::max(errors.max, error);
+    errors.mean += error / static_cast<double>(truth.size());
+  }
+  return errors;
+}
+
 void allow(const Values& values, Verdict* verdict) {
   double scale = values.least_scale;
-  double max_error = 0.0;
-  double sum = 0.0;
-  for (size_t i = 0; i < values.truth.size(); ++i) {
-    if (!std::isfinite(values.truth[i])) continue;
-    scale = std::max(scale, std::abs(values.truth[i]));
-    const double error = std::abs(values.naive[i] - values.truth[i]);
-    if (!std::isfinite(error)) continue;  // naive overflowed: it excuses nothing
-    max_error = std::max(max_error, error);
-    sum += error;
+  for (const double truth : values.truth) {
+    if (std::isfinite(truth)) scale = std::max(scale, std::abs(truth));
   }
-  const double mean_error = sum / static_cast<double>(values.truth.size());
-  verdict->max_error_allowed = kMaxErrorFactor * max_error + kScaleRelative * scale;
-  verdict->mean_error_allowed = kMeanErrorFactor * mean_error + kScaleRelative * scale;
+  Errors naive;
+  for (const auto& evaluation : values.naive) {
+    const Errors errors = errors_of(evaluation, values.truth);
+    naive.max = std::max(naive.max, errors.max);
+    naive.mean = std::max(naive.mean, errors.mean);
+  }
+  verdict->max_error_allowed = kMaxErrorFactor * naive.max + kScaleRelative * scale;
+  verdict->mean_error_allowed = kMeanErrorFactor * naive.mean + kScaleRelative * scale;
 }
 
 std::string mismatch(const Values& values, size_t i, const std::string& why) {
   std::ostringstream text;
   text.precision(9);
   text << values.place(i) << ": got " << values.got[i] << ", the truth is " << values.truth[i]
-       << ", naive " << values.naive[i] << ": " << why;
+       << ", naive " << values.naive[0][i] << ": " << why;
   return text.str();
 }
 
@@ -152,8 +169,6 @@ struct Part {
 };
 
 // Every sequence by itself, lest a long one's small outputs hide behind a short one's large ones.
-// Where scores are extreme, their rounding moves all channels of a row alike: a sequence is too
-// small a sample then, and the call is judged as a whole.
 std::vector<Part> parts_of(const Case& c) {
   std::vector<Part> parts;
   int64_t total = 0;
@@ -161,8 +176,22 @@ std::vector<Part> parts_of(const Case& c) {
     parts.push_back({total, seq.first});
     total += seq.first;
   }
-  if (c.data != DataKind::kNormal) parts = {{0, total}};
   return parts;
+}
+
+// Where scores are extreme, the rounding of a few dot products decides the error, and the order of
+// their sums decides the rounding. The contract names no order, and the luck of one must not set
+// the bound: of 7200 sequences of such data, 4 % had a larger error than twice that of the
+// ascending order, and 7 % a larger mean error than 1.5 times, when evaluated in yet another order.
+// None had when the bound was the largest error of eight orders; so that is what the formula may
+// err.
+std::vector<OracleResult> run_naive(const BuiltCase& built) {
+  const uint32_t num_orders = built.spec().data == DataKind::kNormal ? 1 : kNumOrders;
+  std::vector<OracleResult> results;
+  for (uint32_t order = 0; order < num_orders; ++order) {
+    results.push_back(run_oracle(built.problem(), Precision::kNaive, {}, order));
+  }
+  return results;
 }
 
 // "token 7 (query 2 of a 5x18 sequence), head 1".
@@ -188,7 +217,7 @@ void keep_worst(const Verdict& part, Verdict* total) {
 Verdict verify(const BuiltCase& built) {
   const AttentionProblem& problem = built.problem();
   const OracleResult truth = run_oracle(problem, Precision::kDouble);
-  const OracleResult naive = run_oracle(problem, Precision::kNaive);
+  const std::vector<OracleResult> naive = run_naive(built);
   const std::vector<double> out = decode_out(problem);
   const std::vector<double> lse = decode_lse(problem);
 
@@ -197,24 +226,31 @@ Verdict verify(const BuiltCase& built) {
   if (verdict.message.empty()) verdict.message = compare_empty_rows(truth, out, lse);
 
   for (const Part& part : parts_of(built.spec())) {
+    // `width` values of each row; `member` of an OracleResult holds them.
     const auto compare_part = [&](const char* name, int64_t width, double least_scale,
-                                  const std::vector<double>& expected,
-                                  const std::vector<double>& by_naive,
-                                  const std::vector<double>& got) {
+                                  const std::vector<double>& got,
+                                  std::vector<double> OracleResult::*member) {
       const size_t begin = part.first_token * problem.q.shape[1] * width;
       const size_t count = part.num_tokens * problem.q.shape[1] * width;
-      keep_worst(compare({std::span(expected).subspan(begin, count),
-                          std::span(by_naive).subspan(begin, count),
-                          std::span(got).subspan(begin, count), least_scale,
-                          [&](size_t i) {
-                            return name + place(built.spec(), (begin + i) / width) + ", channel " +
-                                   std::to_string((begin + i) % width);
-                          }}),
-                 &verdict);
+      const auto of_part = [&](const std::vector<double>& all) {
+        return std::span(all).subspan(begin, count);
+      };
+      Values values{.truth = of_part(truth.*member),
+                    .got = of_part(got),
+                    .naive = {},
+                    .least_scale = least_scale,
+                    .place = [&](size_t i) {
+                      return name + place(built.spec(), (begin + i) / width) + ", channel " +
+                             std::to_string((begin + i) % width);
+                    }};
+      for (const OracleResult& evaluation : naive) {
+        values.naive.push_back(of_part(evaluation.*member));
+      }
+      keep_worst(compare(values), &verdict);
     };
-    compare_part("out of ", problem.q.shape[2], 0.0, truth.out, naive.out, out);
+    compare_part("out of ", problem.q.shape[2], 0.0, out, &OracleResult::out);
     // A logarithm's absolute error is the relative error of what it is taken of.
-    if (!lse.empty()) compare_part("lse of ", 1, 1.0, truth.lse, naive.lse, lse);
+    if (!lse.empty()) compare_part("lse of ", 1, 1.0, lse, &OracleResult::lse);
   }
   verdict.ok = verdict.message.empty();
   return verdict;
