@@ -31,6 +31,49 @@ Row joined(const Row& a, const Row& b) {
   return {j.joined, a.out * j.a_factor + b.out * j.b_factor};
 }
 
+// As a kernel that keeps its maximum in units of scores.
+Row row_of_scores(const std::vector<float>& scores, float to_log2, int first_value) {
+  float max = -kInfinity;
+  for (float x : scores) max = std::max(max, x);
+  Row row;
+  float sum = 0.0f;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const float weight = softmax_weight(scores[i], softmax_anchor(max), to_log2);
+    sum += weight;
+    row.out += weight * static_cast<float>(first_value + static_cast<int>(i));
+  }
+  const RoundedState rounded = rounded_state(max, sum, to_log2);
+  row.state = rounded.state;
+  row.out *= rounded.factor;
+  return row;
+}
+
+// At 3e5 a maximum in base 2 is rounded by up to 1/64, which would show as 1 % in a weight.
+TEST(Softmax, PartsOfLargeScoresJoinExactly) {
+  constexpr float kScale = 0.125f;
+  for (const float base : {-2.5e6f, -1e4f, 0.0f, 1e4f, 2.5e6f}) {
+    const float scores[] = {base, base + 3.0f, base + 1.5f, base + 2.25f};
+    double sum = 0.0;
+    double out = 0.0;
+    for (int i = 0; i < 4; ++i) {
+      const double weight = std::exp(kScale * (static_cast<double>(scores[i]) - scores[0]));
+      sum += weight;
+      out += weight * i;
+    }
+    const Row whole = joined(row_of_scores({scores[0], scores[1]}, kScale * kLog2e, 0),
+                             row_of_scores({scores[2], scores[3]}, kScale * kLog2e, 2));
+    EXPECT_NEAR(whole.out * finalize(whole.state, -kInfinity).output_factor, out / sum, 2e-6)
+        << base;
+  }
+}
+
+TEST(Softmax, ScoresBeyondAllFractionsAreExact) {
+  for (const float max : {1e12f, -1e12f, 3e37f}) {
+    const Row row = row_of_scores({max, max, max - std::abs(max) / 2}, 1.0f, 1);
+    EXPECT_EQ(row.out * finalize(row.state, -kInfinity).output_factor, 1.5f) << max;
+  }
+}
+
 TEST(Softmax, JoinOfPartsIsTheWhole) {
   const Row whole = row_of({0.5f, -1.0f, 3.0f, 2.0f});
   const Row parts = joined(row_of({0.5f, -1.0f}), row_of({3.0f, 2.0f}, 2));
