@@ -92,7 +92,7 @@ void store(T value, void* element) {
 
 int8_t saturated_int8(double value) {
   const double rounded = std::isnan(value) ? 0.0 : std::nearbyint(value);
-  return static_cast<int8_t>(std::clamp(rounded, -128.0, 127.0));
+  return static_cast<int8_t>(std::clamp(rounded, -127.0, 127.0));
 }
 
 }  // namespace
