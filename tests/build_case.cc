@@ -167,6 +167,7 @@ BuiltCase::BuiltCase(const Case& c) : memory_(std::make_unique<Memory>(c)) {
     const bool per_token = c.scales == ScaleKind::kPerTokenHead;
     problem->q_scale =
         make_scale(c, per_token ? ScaleKind::kScalar : c.scales, c.q_dtype, "q scale", pool);
+    make_zeros(c, ZeroScales::kQ, problem->q_scale);
   }
   if (c.out_scale) {
     problem->out_scale = pool->make(DType::kFloat32, {1});

@@ -185,6 +185,23 @@ TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::str
   return scale;
 }
 
+void make_zeros(const Case& c, ZeroScales zero, const TensorView& scale) {
+  if (!scale.present() || (c.zero_scales != zero && c.zero_scales != ZeroScales::kAll)) return;
+  Random random(c.seed, "zero scales");
+  bool is_first = true;
+  const auto extent = [&](int axis) { return axis < scale.rank ? scale.shape[axis] : 1; };
+  for (int64_t i = 0; i < extent(0); ++i) {
+    for (int64_t j = 0; j < extent(1); ++j) {
+      for (int64_t k = 0; k < extent(2); ++k) {
+        float& value = element_as<float>(scale, i, j, k);
+        if (std::isnan(value)) continue;  // of no token
+        if (is_first || random.chance(0.5)) value = 0.0f;
+        is_first = false;
+      }
+    }
+  }
+}
+
 PagedKvCache build_kv(const Case& c, TensorPool* pool) {
   PagedKvCache kv;
   const PageMap map = assign_pages(c);
@@ -209,6 +226,10 @@ PagedKvCache build_kv(const Case& c, TensorPool* pool) {
              [&](int64_t d) { return draw_key(c, d, &keys); });
   Random values(c.seed, "values");
   fill_pages(c, map, kv.v_pages, kv.v_token_scale, [&](int64_t) { return values.normal(); });
+  for (const TensorView& scale : {kv.k_scale, kv.k_token_scale})
+    make_zeros(c, ZeroScales::kK, scale);
+  for (const TensorView& scale : {kv.v_scale, kv.v_token_scale})
+    make_zeros(c, ZeroScales::kV, scale);
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   if (c.non_finite == NonFinite::kNanK) spoil_pages(c, map, kv.k_pages, kv.k_token_scale, nan);

@@ -36,6 +36,8 @@ bool has_large_channel(const Case& c);
 TensorView make_scale(const Case& c, ScaleKind kind, DType dtype, const std::string& stream,
                       TensorPool* pool);
 double nominal_scale(const Case& c, ScaleKind kind, DType dtype);
+// Makes some scales 0 if `zero` or all of them are wanted: the first in use, half of the others.
+void make_zeros(const Case& c, ZeroScales zero, const TensorView& scale);
 
 PagedKvCache build_kv(const Case& c, TensorPool* pool);
 AttentionMask build_mask(const Case& c, TensorPool* pool);

@@ -108,14 +108,40 @@ void add_non_finite(std::vector<Case>* cases) {
         cases->push_back(c);
       }
     }
-    // Quantised: e5m2 has NaN and Inf. int8 has neither; a NaN scale makes its row NaN.
+    // Quantised: e5m2 has NaN and Inf. int8 has neither, but its scales may be.
     cases->push_back(
         {.seqs = {{1, 40}, {70, 150}}, .kv_dtype = DType::kFloat8E5M2, .non_finite = non_finite});
-    if (non_finite == NonFinite::kInfK || non_finite == NonFinite::kInfV) continue;
-    cases->push_back({.seqs = {{1, 40}, {70, 150}},
-                      .kv_dtype = DType::kInt8,
-                      .scales = ScaleKind::kPerTokenHead,
-                      .non_finite = non_finite});
+    for (const int32_t window_left : {-1, 10}) {
+      cases->push_back({.seqs = {{1, 40}, {70, 150}},
+                        .kv_dtype = DType::kInt8,
+                        .scales = ScaleKind::kPerTokenHead,
+                        .non_finite = non_finite,
+                        .window_left = window_left});
+    }
+  }
+}
+
+void add_zero_scales(std::vector<Case>* cases) {
+  // A scale may be 0: hidden keys stay hidden where all logits are, and 0 * garbage is not seen.
+  for (const ZeroScales zero : {ZeroScales::kQ, ZeroScales::kK, ZeroScales::kV, ZeroScales::kAll}) {
+    for (const ScaleKind scales : {ScaleKind::kScalar, ScaleKind::kPerHead, ScaleKind::kPerSeqHead,
+                                   ScaleKind::kPerTokenHead}) {
+      for (const DType kv_dtype : {DType::kFloat8E4M3, DType::kFloat8E5M2, DType::kInt8}) {
+        const bool per_token = scales == ScaleKind::kPerTokenHead;
+        if (kv_dtype == DType::kInt8 && !per_token) continue;
+        if (zero == ZeroScales::kQ && (per_token || kv_dtype != DType::kFloat8E4M3)) continue;
+        Case c{.seqs = {{1, 70}, {3, 200}, {70, 150}},
+               .kv_dtype = kv_dtype,
+               .scales = scales,
+               .zero_scales = zero};
+        if (zero == ZeroScales::kQ) c.q_dtype = kv_dtype;
+        cases->push_back(c);
+        c.window_left = 20;
+        cases->push_back(c);
+        c.alibi = c.sinks = true;
+        cases->push_back(c);
+      }
+    }
   }
 }
 
@@ -174,6 +200,7 @@ std::vector<Case> edge_cases() {
   add_padding(&cases);
   add_unwritten_slots(&cases);
   add_non_finite(&cases);
+  add_zero_scales(&cases);
   add_shared_pages(&cases);
   add_extreme_scores(&cases);
   add_infinite_bias(&cases);

@@ -109,6 +109,7 @@ constexpr std::string_view kLayouts[] = {"nhd", "hnd", "interleaved", "padded"};
 constexpr std::string_view kTables[] = {"dense", "csr"};
 constexpr std::string_view kScales[] = {"none", "scalar", "per_head", "per_seq_head",
                                         "per_token_head"};
+constexpr std::string_view kZeroScales[] = {"none", "q", "k", "v", "all"};
 constexpr std::string_view kDataKinds[] = {"normal", "large", "negative", "large_all",
                                            "negative_all"};
 constexpr std::string_view kNonFinites[] = {"none", "nan_q", "nan_k", "nan_v", "inf_k", "inf_v"};
@@ -184,6 +185,7 @@ const std::vector<Field>& fields() {
       enum_field<&Case::layout, kLayouts>("layout"),
       enum_field<&Case::table, kTables>("table"),
       enum_field<&Case::scales, kScales>("scales"),
+      enum_field<&Case::zero_scales, kZeroScales>("zero_scales"),
       enum_field<&Case::data, kDataKinds>("data"),
       enum_field<&Case::non_finite, kNonFinites>("non_finite"),
       bool_field<&Case::causal>("causal"),

@@ -22,7 +22,9 @@ enum class ScaleKind { kNone, kScalar, kPerHead, kPerSeqHead, kPerTokenHead };
 // All channels are a hundred times larger: scores from -3e5 to 3e5, or all around -2.6e5, where a
 // row's maximum mostly stands alone (K that saturates with its scale has exact ties instead).
 enum class DataKind { kNormal, kLarge, kNegative, kLargeAll, kNegativeAll };
-// One visible element per sequence that is not finite.
+// Scales of 0 among those of q, K or V: the first, and about half of the others.
+enum class ZeroScales { kNone, kQ, kK, kV, kAll };
+// One visible element per sequence that is not finite; of int8, which has no such, its scale.
 enum class NonFinite { kNone, kNanQ, kNanK, kNanV, kInfK, kInfV };
 
 struct Case {
@@ -37,6 +39,7 @@ struct Case {
   KvLayout layout = KvLayout::kNhd;
   TableKind table = TableKind::kDense;
   ScaleKind scales = ScaleKind::kNone;
+  ZeroScales zero_scales = ZeroScales::kNone;
   DataKind data = DataKind::kNormal;
   NonFinite non_finite = NonFinite::kNone;
   bool causal = true;

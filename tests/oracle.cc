@@ -48,11 +48,13 @@ int64_t page_of(const PagedKvCache& kv, int64_t seq, int64_t column) {
   return at<int32_t>(kv.page_indices, at<int32_t>(kv.page_indptr, seq) + column);
 }
 
-// K and V of one sequence and KV head, gathered from their pages and dequantised.
+// K and V of one sequence and KV head, gathered from their pages and dequantised. The truth applies
+// the scales of K to dot products, as the contract has it; the naive evaluation rounds scaled keys.
 template <class Real>
 struct Gathered {
-  std::vector<Real> k;  // [head_dim, k_len]: the inner loop of a score runs over keys
-  std::vector<Real> v;  // [k_len, head_dim]
+  std::vector<Real> k;          // [head_dim, k_len]: the inner loop of a score runs over keys
+  std::vector<Real> v;          // [k_len, head_dim]
+  std::vector<Real> dot_scale;  // [k_len]
 };
 
 template <class Real>
@@ -64,7 +66,7 @@ Gathered<Real> gather(const AttentionProblem& problem, const OracleSequence& s, 
   const double k_scale = scale_of(kv.k_scale, s.index, kv_head);
   const double v_scale = scale_of(kv.v_scale, s.index, kv_head);
   Gathered<Real> result{std::vector<Real>(head_dim * s.k_len),
-                        std::vector<Real>(head_dim * s.k_len)};
+                        std::vector<Real>(head_dim * s.k_len), std::vector<Real>(s.k_len, Real(1))};
   for (int64_t t = 0; t < s.k_len; ++t) {
     const int64_t page = page_of(kv, s.index, t / page_size);
     const int64_t slot = t % page_size;
@@ -74,7 +76,9 @@ Gathered<Real> gather(const AttentionProblem& problem, const OracleSequence& s, 
     const auto token_scale = [&](const TensorView& scale) {
       return scale.present() ? at<float>(scale, page, slot, kv_head) : 1.0;
     };
-    const double k_factor = k_scale * token_scale(kv.k_token_scale);
+    const double key_scale = k_scale * token_scale(kv.k_token_scale);
+    const double k_factor = kRounds<Real> ? key_scale : 1.0;
+    if (!kRounds<Real>) result.dot_scale[t] = static_cast<Real>(key_scale);
     const double v_factor = v_scale * token_scale(kv.v_token_scale);
     for (int64_t d = 0; d < head_dim; ++d) {
       const double k = decode_at(kv.k_pages, row_offset(kv.k_pages) + d) * k_factor;
@@ -138,7 +142,8 @@ Real logit(const AttentionProblem& problem, const OracleSequence& s, const Row<R
 
 // Steps 5 and 6: logits become weights.
 template <class Real>
-void softmax(const AttentionProblem& problem, const OracleSequence& s, Real scale, Row<Real>* row) {
+void softmax(const AttentionProblem& problem, const OracleSequence& s, Real scale,
+             const std::vector<Real>& dot_scale, Row<Real>* row) {
   Real sink = Real(-kInf);
   if (problem.sinks.present()) {
     sink = static_cast<Real>(decode_at(problem.sinks, row->q_head * problem.sinks.stride[0]));
@@ -146,7 +151,7 @@ void softmax(const AttentionProblem& problem, const OracleSequence& s, Real scal
   Real max = sink;
   for (int64_t t = 0; t < s.k_len; ++t) {
     if (!row->visible[t]) continue;
-    row->logits[t] = logit(problem, s, *row, t, scale * row->logits[t]);
+    row->logits[t] = logit(problem, s, *row, t, scale * dot_scale[t] * row->logits[t]);
     max = std::max(max, row->logits[t]);
   }
   if (max == Real(-kInf)) max = 0;  // no term at all: keep -inf - max from being NaN
@@ -193,7 +198,7 @@ void attend(const AttentionProblem& problem, const OracleSequence& s, const Gath
                                    ? problem.softmax_scale
                                    : 1.0 / std::sqrt(static_cast<double>(head_dim));
   const auto scale = static_cast<Real>(softmax_scale * scale_of(problem.q_scale, s.index, kv_head));
-  for (Row<Real>& row : *rows) softmax(problem, s, scale, &row);
+  for (Row<Real>& row : *rows) softmax(problem, s, scale, kv.dot_scale, &row);
   for (int64_t t = begin; t < end; ++t) {
     const Real* v = &kv.v[t * head_dim];
     for (Row<Real>& row : *rows) {
