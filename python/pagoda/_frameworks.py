@@ -53,3 +53,8 @@ def current_stream(tensor: Any, device_index: int) -> int:
     if _home(tensor) == "cupy":
         return int(importlib.import_module("cupy").cuda.get_current_stream().ptr)
     raise TypeError(f"stream: got none for tensors of {_home(tensor)}, wants a cudaStream_t as an int")
+
+
+def is_capturing(tensor: Any) -> bool:
+    """Whether work on a torch tensor is recorded into a CUDA graph now, instead of done."""
+    return bool(tensor.is_cuda and sys.modules["torch"].cuda.is_current_stream_capturing())

@@ -189,6 +189,20 @@ def test_a_plan_serves_all_layers(model_of, monkeypatch):
     assert len(attentions) == 4 * len(plans) > 0
 
 
+def test_a_capture_plans_anew(monkeypatch):
+    """As for vLLM: nothing that a warm-up made may stand in for work that a graph must do."""
+    from types import SimpleNamespace
+
+    from pagoda.integrations._transformers_cache import step_of
+    cache, reads = SimpleNamespace(), [torch.zeros(1)]
+    eager = step_of(cache, reads)
+    assert step_of(cache, reads) is eager
+    monkeypatch.setattr("pagoda._frameworks.is_capturing", lambda _: True)
+    captured = step_of(cache, reads)
+    assert captured is not eager and step_of(cache, reads) is captured
+    assert step_of(cache, list(reads)) is not captured
+
+
 def test_right_padding_and_holes(model_of):
     rows = prompts([20, 9])
     ids = torch.tensor([rows[0], rows[1] + [0] * 11])

@@ -134,6 +134,24 @@ def test_layers_with_other_windows_plan_apart(backend):
         oracle.check({**problem, "window_left": (window or 0) - 1}, problems.to_numpy(out))
 
 
+def test_a_capture_plans_anew(backend, monkeypatch):
+    """A graph's replays see other lengths, so its plan must be made inside it, whatever a warm-up with the
+    same metadata has made before."""
+    problem, _, _ = step([(1, 40)])
+    tensors = problems.to_torch(problem)
+    builder = backend.get_builder_cls()(None, ["a"], config(), torch.device("cpu"))
+    metadata = builder.build(0, common_of(tensors, None))
+    cache, k_pages, v_pages = caches("0.24", len(problem["k_pages"]))
+    impl = backend.get_impl_cls()(NUM_HEADS, HEAD_SIZE, 0.125, NUM_KV_HEADS)
+    plans = []
+    plan = pagoda.plan
+    monkeypatch.setattr(pagoda, "plan", lambda *a, **o: plans.append(1) or plan(*a, **o))
+    for capturing, count in ((False, 1), (False, 1), (True, 2), (True, 2)):
+        monkeypatch.setattr("pagoda._frameworks.is_capturing", lambda _, now=capturing: now)
+        impl.forward(None, tensors["q"], None, None, cache, metadata, torch.empty_like(tensors["q"]))
+        assert len(plans) == count
+
+
 def test_causal_by_sequence(backend):
     problem, _, _ = step([(3, 40), (5, 20)])
     tensors = problems.to_torch(problem)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import pagoda
+from pagoda import _frameworks
 
 Options = dict[str, Any]
 
@@ -28,14 +29,17 @@ class Step:
     """One forward pass. Its tables and plans serve all layers of a group."""
 
     read_index: list[torch.Tensor]  # what tells one step from the next
+    # What was made before a CUDA graph's capture, in a warm-up with the same arguments, is not in the graph.
+    is_captured: bool
     tables: dict[Any, Options] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict)
 
 
 def step_of(cache: Any, read_index: list[torch.Tensor]) -> Step:
     step = getattr(cache, "_pagoda_step", None)
-    if step is None or step.read_index is not read_index:
-        step = cache._pagoda_step = Step(read_index)
+    capturing = _frameworks.is_capturing(read_index[0])
+    if step is None or step.read_index is not read_index or step.is_captured != capturing:
+        step = cache._pagoda_step = Step(read_index, capturing)
     return step
 
 

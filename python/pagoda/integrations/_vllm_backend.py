@@ -22,6 +22,7 @@ from vllm.v1.attention.backend import (
 )
 
 import pagoda
+from pagoda import _frameworks
 
 _MAX_HEAD_SIZE = 256
 _HEAD_SIZE_MULTIPLE = 8
@@ -180,11 +181,13 @@ class PagodaImpl(AttentionImpl):
                                                         device=query.device)
         k_pages, v_pages = self.pages_of(kv_cache)
         batch, plans = attn_metadata.batch, attn_metadata.plans
-        plan = plans.get(self.plan_key)
+        # A plan made in a warm-up, before the capture with the same metadata, would not be in the graph.
+        kind = (self.plan_key, _frameworks.is_capturing(query))
+        plan = plans.get(kind)
         if plan is None:
             workspace = attn_metadata.builder.workspace(self.plan_key, query, k_pages)
-            plan = plans[self.plan_key] = pagoda.plan(query, k_pages, v_pages, workspace=workspace,
-                                                      **batch, **self.options)
+            plan = plans[kind] = pagoda.plan(query, k_pages, v_pages, workspace=workspace, **batch,
+                                             **self.options)
         pagoda.attention(query, k_pages, v_pages, out=output, plan=plan, **batch, **self.options)
         return output
 
