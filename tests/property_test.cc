@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -253,6 +254,37 @@ TEST(PlanTest, WorkspaceOfTheLimitsServesEveryProblemWithin) {
       EXPECT_TRUE(workspace.guards_intact());
     }
   }
+}
+
+TEST(Plan, IsBoundToWhatItRead) {
+  Step step(kBF16, {{1, 0, 70}, {2, 99, 100}});
+  const AttentionProblem& planned = step.problem();
+  size_t bytes = 0;
+  ASSERT_TRUE(workspace_size(limits_of(planned), &bytes).ok());
+  Buffer workspace(bytes);
+  Plan plan;
+  ASSERT_TRUE(pagoda::plan(planned, {workspace.data(), bytes}, {}, &plan).ok());
+
+  // The same lengths elsewhere.
+  int32_t cu_seqlens_q[] = {0, 70, 71};
+  int32_t seqused_k[] = {70, 100};
+  const std::vector<std::function<void(AttentionProblem*)>> changes = {
+      [&](AttentionProblem* p) { p->cu_seqlens_q.data = cu_seqlens_q; },
+      [&](AttentionProblem* p) { p->seqused_k.data = seqused_k; },
+      [](AttentionProblem* p) { p->q.shape[0] = p->out.shape[0] = p->lse.shape[0] = 70; },
+      [](AttentionProblem* p) { p->mask.causal = false; },
+      [](AttentionProblem* p) { p->mask.window_left = 7; },
+      [](AttentionProblem* p) { p->mask.window_right = 0; },
+      [](AttentionProblem* p) { p->mask.chunk_size = 16; },
+      [](AttentionProblem* p) { p->split_policy = SplitPolicy::kFixed; }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    AttentionProblem problem = planned;
+    changes[i](&problem);
+    const Status status = attention(problem, plan);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << "change " << i;
+    EXPECT_EQ(status.message().rfind("plan: ", 0), 0u) << i << ": " << status.message();
+  }
+  EXPECT_TRUE(attention(planned, plan).ok());
 }
 
 }  // namespace

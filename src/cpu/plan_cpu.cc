@@ -202,9 +202,10 @@ const CpuPlan* read_plan(const AttentionParams& params, const Plan& plan, Status
     return nullptr;
   }
   if (cpu_plan->shape != plan_shape(params)) {
-    *status = {StatusCode::kInvalidArgument,
-               "plan: made for a problem with other lengths, heads, head_dim, mask or split "
-               "policy; call plan() for this one"};
+    *status = {
+        StatusCode::kInvalidArgument,
+        "plan: made for a problem with other shapes, heads, head_dim, mask or split policy, or "
+        "with cu_seqlens_q or seqused_k at other addresses; call plan() for this one"};
     return nullptr;
   }
   return cpu_plan;
