@@ -99,6 +99,7 @@ static void test_plan_and_attention(void) {
   CHECK(strcmp(explanation.backend, "cpu") == 0 && strlen(explanation.kernel) > 0);
   CHECK(strstr(explanation.text, "backend: cpu\n") != NULL);
   CHECK(explanation.num_items > 0);
+  CHECK(explanation.num_workers > 0);
   CHECK(explanation.kv_bytes == 2 * kKeys * kRowSize * 4);
   CHECK(explanation.flops == 4 * kHeadDim * kQHeads * (5 + 6 + 7 + 5));
 
@@ -121,6 +122,8 @@ static void test_own_pool(void) {
   const PagodaParallelFor pool = {run_backwards, &tasks, 1};
   PagodaProblem problem = make_problem();
   PagodaExecution execution;
+  PagodaExplanation explanation;
+  PagodaPlan plan;
   void* memory;
   const PagodaWorkspace workspace = make_workspace(&problem, &memory);
   pagoda_execution_init(&execution);
@@ -129,6 +132,10 @@ static void test_own_pool(void) {
   CHECK(pagoda_unified_attention(&problem, workspace, &execution) == PAGODA_OK);
   check_outputs();
   CHECK(tasks > 0);
+  CHECK(pagoda_plan(&problem, workspace, &execution, &plan) == PAGODA_OK);
+  pagoda_explanation_init(&explanation);
+  CHECK(pagoda_explain(&problem, &plan, &explanation) == PAGODA_OK);
+  CHECK(explanation.num_workers == pool.num_workers);
   execution.struct_size = 1;
   CHECK(pagoda_unified_attention(&problem, workspace, &execution) == PAGODA_INVALID_ARGUMENT);
   free(memory);

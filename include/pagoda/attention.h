@@ -135,6 +135,8 @@ struct Explanation {
   int64_t num_splits = 0;  // items that write partial results
   int64_t kv_bytes = 0;    // bytes of K and V that must be read at least once
   int64_t flops = 0;       // 4 * head_dim * num_q_heads * visible pairs, summed
+  // CPU: workers of the pool that the plan was made for; attention() takes no more.
+  int64_t num_workers = 0;
   std::string text;
 };
 
@@ -147,6 +149,11 @@ PAGODA_API Status workspace_size(const AttentionLimits& limits, size_t* bytes);
 
 // Turns this step's lengths into work items in `workspace`. Reads the shapes, lengths, mask and
 // policy of `problem`, never q, K, V or out; one plan serves all layers that share these.
+//
+// A plan is bound to what it read. attention() refuses a problem with other num_tokens, num_seqs,
+// heads, head_dim, windows, chunks, causality or policy, and one whose cu_seqlens_q or seqused_k
+// lie elsewhere, even with the same lengths. That their contents and those of the mask's tensors
+// are still the ones that were planned is the caller's promise: where they changed, plan again.
 PAGODA_API Status plan(const AttentionProblem& problem, const Workspace& workspace,
                        const Execution& execution, Plan* plan);
 

@@ -178,6 +178,7 @@ typedef struct PagodaExplanation {
   int64_t num_splits;  // items that write partial results
   int64_t kv_bytes;    // bytes of K and V that must be read at least once
   int64_t flops;
+  int64_t num_workers;  // CPU: of the pool that the plan was made for
 } PagodaExplanation;
 
 // WriteKvCache and Rope of kv_cache.h.
@@ -258,6 +259,8 @@ PAGODA_API PagodaTensor pagoda_contiguous(const void* data, PagodaDType dtype, i
 PAGODA_API PagodaStatus pagoda_limits_of(const PagodaProblem* problem,
                                          const PagodaExecution* execution, PagodaLimits* limits);
 PAGODA_API PagodaStatus pagoda_workspace_size(const PagodaLimits* limits, size_t* bytes);
+// The plan is bound to the shapes, mask and policy of `problem`, and to the addresses of its
+// cu_seqlens_q and seqused_k; when their contents change, plan again.
 PAGODA_API PagodaStatus pagoda_plan(const PagodaProblem* problem, PagodaWorkspace workspace,
                                     const PagodaExecution* execution, PagodaPlan* plan);
 PAGODA_API PagodaStatus pagoda_attention(const PagodaProblem* problem, const PagodaPlan* plan,

@@ -131,6 +131,7 @@ class Explanation:
 
     backend: str  # "cpu" or "cuda"
     kernel: str  # instruction set and routes taken
+    num_workers: int  # CPU: threads of the library's pool
     num_items: int  # work items
     num_splits: int  # items that write partial results
     kv_bytes: int  # bytes of K and V that must be read at least once; 0 where the host cannot know

@@ -130,6 +130,7 @@ Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* e
   if (status = cpu::explain(params, plan, explanation); !status.ok()) return status;
   count_work(params, explanation);
   explanation->text = "backend: " + explanation->backend + "\nkernel: " + explanation->kernel +
+                      "\nworkers: " + std::to_string(explanation->num_workers) +
                       "\nitems: " + std::to_string(explanation->num_items) +
                       "\nsplit items: " + std::to_string(explanation->num_splits) +
                       "\nK/V bytes: " + std::to_string(explanation->kv_bytes) +

@@ -192,7 +192,8 @@ PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan
                                 .num_items = texts.num_items,
                                 .num_splits = texts.num_splits,
                                 .kv_bytes = texts.kv_bytes,
-                                .flops = texts.flops},
+                                .flops = texts.flops,
+                                .num_workers = texts.num_workers},
                                explanation);
                 return {};
               });

@@ -149,6 +149,7 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
   *explanation = {};
   explanation->backend = "cpu";
   explanation->num_items = cpu_plan->num_items;
+  explanation->num_workers = cpu_plan->num_workers;
   int64_t route_items[kNumRoutes] = {};
   for (int32_t i = 0; i < cpu_plan->num_items; ++i) {
     const WorkItem& item = cpu_plan->items[i];

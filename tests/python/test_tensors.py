@@ -183,6 +183,7 @@ def test_supported_and_explain():
     assert len(reasons) == 2 and "window_left" in reasons[0] and "fixed_split_keys" in reasons[1]
     said = pagoda.explain(**problem)
     assert said.backend == "cpu" and said.num_items > 0 and said.flops > 0
+    assert said.num_workers > 0 and f"workers: {said.num_workers}\n" in said.text
     assert str(said).startswith("backend: cpu")
     assert pagoda.explain(**problem, plan=pagoda.plan(**problem)) == said
 

@@ -34,6 +34,11 @@ class BenchTest(unittest.TestCase):
         roof = max(batch["bytes"] / 10e9, batch["flops"] / 0.1e12)
         self.assertAlmostEqual(batch["roof_share"], roof / batch["seconds"])
 
+    def test_names_its_workers(self):
+        for threads in (1, 2):
+            batch, = pagoda_json("bench", "q8", "--threads", threads, *SMALL)["batches"]
+            self.assertEqual(batch["num_workers"], threads)
+
     def test_measures_ceilings(self):
         result = pagoda_json("bench", "q8", "--min-time", "0.01")
         self.assertGreater(result["ceilings"]["read_gb_per_s"], 0.1)

@@ -49,6 +49,7 @@ class RunTest(unittest.TestCase):
         done = self.run_tensors(tensors)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("kernel:", done.stdout)
+        self.assertRegex(done.stdout, r"workers: [1-9]")
         self.assert_result(small_problem.attend(tensors))
 
     def test_window_and_layouts_are_metadata(self):

@@ -76,7 +76,8 @@ Json to_json(const std::string& batch, const Measurement& m, const Ceilings& cei
           {"roof_share", roof_share(m, ceilings)},
           {"num_calls", m.num_calls},
           {"num_kv_sets", m.num_kv_sets},
-          {"kernel", m.kernel}};
+          {"kernel", m.kernel},
+          {"num_workers", m.num_workers}};
 }
 
 void bench(const BenchOptions& options) {

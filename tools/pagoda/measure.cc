@@ -124,6 +124,7 @@ Measurement measure(const Geometry& geometry, const std::vector<SeqLengths>& seq
                  static_cast<double>(dense_bytes(q.view) + dense_bytes(out.view));
   result.flops = static_cast<double>(explanation.flops);
   result.kernel = explanation.kernel;
+  result.num_workers = explanation.num_workers;
   return result;
 }
 

@@ -20,6 +20,7 @@ struct Measurement {
   double bytes = 0.0;  // K and V that must be read once, q and out
   double flops = 0.0;  // 4 * head_dim * num_q_heads * visible pairs
   std::string kernel;
+  int64_t num_workers = 0;
 };
 
 struct MeasureOptions {

@@ -41,6 +41,7 @@ void run(const RunOptions& options) {
                          {"num_seqs", problem.seqused_k.shape[0]},
                          {"backend", computed.explanation.backend},
                          {"kernel", computed.explanation.kernel},
+                         {"num_workers", computed.explanation.num_workers},
                          {"num_items", computed.explanation.num_items},
                          {"num_splits", computed.explanation.num_splits},
                          {"kv_bytes", computed.explanation.kv_bytes},
