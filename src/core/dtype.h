@@ -162,6 +162,13 @@ PAGODA_HD int8_t to_int8(float x) {
   return static_cast<int8_t>(bit_cast<int32_t>(x + kMagic) - bit_cast<int32_t>(kMagic));
 }
 
+// Element `index` of an array of f32, f16 or bf16, as f32.
+PAGODA_HD float load_wide_float(const void* data, DType dtype, int64_t index) {
+  if (dtype == DType::kFloat32) return static_cast<const float*>(data)[index];
+  if (dtype == DType::kFloat16) return to_float(static_cast<const Float16*>(data)[index]);
+  return to_float(static_cast<const BFloat16*>(data)[index]);
+}
+
 // Element `index` of a typed array, as f32.
 PAGODA_HD float load_element(const void* data, DType dtype, int64_t index) {
   switch (dtype) {

@@ -8,76 +8,36 @@
 
 #include "cuda/backend_cuda.h"
 #include "cuda/device_guard.h"
-#include "cuda/kernels/attention/launch.h"
+#include "cuda/kernels/combine.h"
 #include "cuda/kernels/plan.h"
+#include "cuda/step_layout.h"
 #include "plan/plan_shape.h"
 
 namespace pagoda::cuda {
 namespace {
 
 constexpr uint64_t kMagic = 0x6164756361676170;  // tells a CUDA plan from garbage
-constexpr size_t kAlign = 256;
 
 // Lives in Plan::storage.
 struct CudaPlan {
   uint64_t magic;
   PlanShape shape;
-  Work work;
-  const AttentionKernel* kernel;
-  int32_t num_ctas;
+  // What lay_out() made of the workspace, to be made again.
+  void* workspace;
+  int32_t max_seqlen_k;
+  int32_t num_sms;
+  bool has_prefill;
 };
 static_assert(sizeof(CudaPlan) <= sizeof(Plan));
 
-// A tile of 64 keys and 16 rows costs one unit per key. Items below this cost, 256 keys, spend more
-// on starting than they save.
-constexpr int64_t kMinShare = 256;
-
-PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, int32_t num_ctas) {
-  PlanConfig config;
-  config.routes[static_cast<int>(Route::kFewRows)] = {
-      .tile_rows = kFewRows, .heads_per_item = 1, .rows_per_unit = kFewRows};
-  config.routes[static_cast<int>(Route::kManyRows)] = {
-      .tile_rows = kMaxItemRows, .heads_per_item = 1, .rows_per_unit = kFewRows};
-  // One arithmetic for every row, however its sequence is cut: batch invariance.
-  config.few_rows_max = policy == SplitPolicy::kFixed ? 0 : kFewRows;
-  config.num_workers = num_ctas;
-  config.min_share = kMinShare;
-  config.policy = policy;
-  config.fixed_split_keys = fixed_split_keys;
-  return config;
-}
-
-struct Sizes {
-  int64_t num_tokens;
-  int64_t num_seqs;
-  int64_t max_seqlen_k;
-  int32_t num_q_heads;
-  int32_t num_kv_heads;
-  int32_t head_dim;
-};
-
-// Places `work` from `base` on (null to measure only); returns the bytes.
-size_t lay_out(const PlanConfig& config, const Sizes& sizes, std::byte* base, Work* work) {
-  const PlanBounds bounds =
-      plan_bounds(config, sizes.num_tokens, sizes.num_seqs, sizes.max_seqlen_k, sizes.num_kv_heads,
-                  sizes.num_q_heads / sizes.num_kv_heads);
-  size_t next = 0;
-  auto take = [&]<class T>(T** array, int64_t count) {
-    if (base != nullptr) *array = reinterpret_cast<T*>(base + next);
-    next = round_up(next + sizeof(T) * static_cast<size_t>(count), kAlign);
-  };
-  take(&work->header, 1);
-  take(&work->items, bounds.max_items);
-  take(&work->groups, bounds.max_groups);
-  take(&work->arrivals, bounds.max_groups);
-  take(&work->tile_begin, sizes.num_seqs + 1);
-  take(&work->partials.out, bounds.max_partial_rows * sizes.head_dim);
-  take(&work->partials.state, bounds.max_partial_rows);
-  const int64_t total_rows =
-      config.policy == SplitPolicy::kFixed ? int64_t{config.num_workers} * kMaxItemRows : 0;
-  take(&work->totals.out, total_rows * sizes.head_dim);
-  take(&work->totals.state, total_rows);
-  return next;
+Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim) {
+  return {.policy = params.split_policy,
+          .fixed_split_keys = params.fixed_split_keys,
+          .num_tokens = params.num_tokens,
+          .num_seqs = params.num_seqs,
+          .max_seqlen_k = max_seqlen_k,
+          .group = params.group,
+          .kernel_head_dim = kernel_head_dim};
 }
 
 Status device_error(cudaError_t error) {
@@ -98,6 +58,26 @@ Status count_sms(int32_t device, int32_t* num_sms) {
                                         ".x, this build has kernels for 9.0 (Hopper)"};
 }
 
+constexpr const char* kNoKernel =
+    "head_dim: this build compiled no CUDA kernel for it (PAGODA_CUDA_HEAD_DIMS)";
+
+const AttentionKernel* find_kernel(const AttentionParams& params) {
+  const bool plain = is_plain_score(params.score) && is_interval(params.mask);
+  return find_attention_kernel(params.q.dtype, params.head_dim, plain);
+}
+
+// Null if it does not compute this problem: it knows plain logits with a positive scale, interval
+// masks, and no batch invariance.
+const PrefillKernel* find_prefill(const AttentionParams& params) {
+  const bool plain = is_plain_score(params.score) && is_interval(params.mask) &&
+                     params.score.softmax_scale > 0.0f && params.q_scale.data == nullptr &&
+                     params.kv.k_scale.data == nullptr;
+  if (!plain || params.split_policy == SplitPolicy::kFixed) return nullptr;
+  const PrefillKernel* kernel = find_prefill_kernel(params.q.dtype, params.head_dim);
+  // Both kernels' partial results have the same columns.
+  return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
+}
+
 // What the CUDA backend does not compute yet.
 Status check_supported(const AttentionParams& params) {
   std::string reasons;
@@ -109,8 +89,7 @@ Status check_supported(const AttentionParams& params) {
   require(params.kv.dtype == params.q.dtype,
           "k_pages: the CUDA backend takes q's dtype only, no quantised KV yet");
   require(params.out.dtype != DType::kFloat8E4M3, "out: the CUDA backend has no fp8 output yet");
-  require(!is_16_bit || find_attention_kernel(params.q.dtype, params.head_dim) != nullptr,
-          "head_dim: this build compiled no CUDA kernel for it (PAGODA_CUDA_HEAD_DIMS)");
+  require(!is_16_bit || find_kernel(params) != nullptr, kNoKernel);
   if (reasons.empty()) return {};
   return {StatusCode::kUnsupported, reasons};
 }
@@ -126,20 +105,21 @@ Status supported(const AttentionParams& params) {
 Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
   int32_t num_sms = 0;
   if (Status status = count_sms(limits.device.index, &num_sms); !status.ok()) return status;
-  const Sizes sizes{.num_tokens = limits.max_num_tokens,
+  // The limits do not name the dtype: kernels of one head_dim differ in nothing that counts here.
+  const AttentionKernel* kernel = find_attention_kernel(DType::kBFloat16, limits.head_dim, true);
+  if (kernel == nullptr) return {StatusCode::kUnsupported, kNoKernel};
+  const PrefillKernel* prefill = limits.split_policy == SplitPolicy::kFixed
+                                     ? nullptr
+                                     : find_prefill_kernel(DType::kBFloat16, limits.head_dim);
+  const Sizes sizes{.policy = limits.split_policy,
+                    .fixed_split_keys = limits.fixed_split_keys,
+                    .num_tokens = limits.max_num_tokens,
                     .num_seqs = limits.max_num_seqs,
                     .max_seqlen_k = limits.max_seqlen_k,
-                    .num_q_heads = limits.num_q_heads,
-                    .num_kv_heads = limits.num_kv_heads,
-                    .head_dim = limits.head_dim};
-  // Kernels differ in CTAs per SM; the limits do not name the dtype, so the most count.
-  *bytes = 0;
-  for (int32_t ctas_per_sm : {1, 2}) {
-    Work unplaced{};
-    const PlanConfig config =
-        plan_config(limits.split_policy, limits.fixed_split_keys, num_sms * ctas_per_sm);
-    *bytes = std::max(*bytes, lay_out(config, sizes, nullptr, &unplaced));
-  }
+                    .group = limits.num_q_heads / limits.num_kv_heads,
+                    .kernel_head_dim = kernel->head_dim};
+  Works unplaced{};
+  *bytes = lay_out(sizes, *kernel, prefill, num_sms, nullptr, &unplaced);
   return {};
 }
 
@@ -149,32 +129,26 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
   const DeviceGuard guard(params.device.index);
   int32_t num_sms = 0;
   if (Status status = count_sms(params.device.index, &num_sms); !status.ok()) return status;
-  CudaPlan result{};
-  result.magic = kMagic;
-  result.shape = plan_shape(params);
-  result.kernel = find_attention_kernel(params.q.dtype, params.head_dim);
-  result.num_ctas = num_sms * result.kernel->ctas_per_sm;
-  const PlanConfig config =
-      plan_config(params.split_policy, params.fixed_split_keys, result.num_ctas);
-  const Sizes sizes{.num_tokens = params.num_tokens,
-                    .num_seqs = params.num_seqs,
-                    .max_seqlen_k = params.max_seqlen_k,
-                    .num_q_heads = params.num_q_heads,
-                    .num_kv_heads = params.num_kv_heads,
-                    .head_dim = params.head_dim};
-  const size_t bytes =
-      lay_out(config, sizes, static_cast<std::byte*>(workspace.data), &result.work);
+  const AttentionKernel* kernel = find_kernel(params);
+  const bool may_have_many_rows = int64_t{params.max_seqlen_q} * params.group > kFewRows;
+  const PrefillKernel* prefill = may_have_many_rows ? find_prefill(params) : nullptr;
+  Works works{};
+  const size_t bytes = lay_out(sizes_of(params, params.max_seqlen_k, kernel->head_dim), *kernel,
+                               prefill, num_sms, workspace.data, &works);
   if (workspace.bytes < bytes) {
     return {StatusCode::kWorkspaceTooSmall,
             "workspace: got " + std::to_string(workspace.bytes) + " bytes, this batch wants " +
                 std::to_string(bytes) + "; size it with workspace_size()"};
   }
-  cudaError_t error = result.kernel->prepare();
-  if (error == cudaSuccess) {
-    error = launch_plan_kernel(config, params, result.work,
-                               static_cast<cudaStream_t>(execution.stream));
-  }
+  const cudaError_t error =
+      launch_plan_kernel(params, works, static_cast<cudaStream_t>(execution.stream));
   if (error != cudaSuccess) return device_error(error);
+  const CudaPlan result{.magic = kMagic,
+                        .shape = plan_shape(params),
+                        .workspace = workspace.data,
+                        .max_seqlen_k = params.max_seqlen_k,
+                        .num_sms = num_sms,
+                        .has_prefill = prefill != nullptr};
   *plan = {};
   std::memcpy(plan->storage, &result, sizeof(result));
   return {};
@@ -203,8 +177,32 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   CudaPlan cuda_plan;
   if (Status status = read_plan(params, plan, &cuda_plan); !status.ok()) return status;
   const DeviceGuard guard(params.device.index);
-  return device_error(cuda_plan.kernel->launch(params, cuda_plan.work, cuda_plan.num_ctas,
-                                               static_cast<cudaStream_t>(execution.stream)));
+  // Layers that share a plan may differ in what their logits need.
+  const AttentionKernel* kernel = find_kernel(params);
+  KvBoxes boxes;
+  if (Status status = make_kv_boxes(params, kernel->head_dim, false, &boxes); !status.ok()) {
+    return status;
+  }
+  const auto stream = static_cast<cudaStream_t>(execution.stream);
+  const PrefillKernel* prefill = cuda_plan.has_prefill ? find_prefill(params) : nullptr;
+  if (cuda_plan.has_prefill && prefill == nullptr) {
+    return {StatusCode::kInvalidArgument,
+            "plan: made for plain logits and masks, which this problem has not; call plan() for "
+            "this one"};
+  }
+  Works works{};
+  lay_out(sizes_of(params, cuda_plan.max_seqlen_k, kernel->head_dim), *kernel, prefill,
+          cuda_plan.num_sms, cuda_plan.workspace, &works);
+  cudaError_t error = kernel->launch(params, works.of[0], boxes, stream);
+  if (error == cudaSuccess && prefill != nullptr) {
+    // Its tiles have panels side by side, each a box of its own.
+    if (Status status = make_kv_boxes(params, kernel->head_dim, true, &boxes); !status.ok()) {
+      return status;
+    }
+    error = prefill->launch(params, works.of[1], boxes, stream);
+  }
+  if (error != cudaSuccess) return device_error(error);
+  return device_error(launch_combine_kernel(params, works, kernel->head_dim, stream));
 }
 
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation) {
@@ -212,10 +210,16 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
   if (Status status = read_plan(params, plan, &cuda_plan); !status.ok()) return status;
   *explanation = {};
   explanation->backend = "cuda";
-  explanation->kernel = "sm90 mma head_dim<=" + std::to_string(cuda_plan.kernel->head_dim) + " " +
-                        std::to_string(cuda_plan.num_ctas) + " CTAs";
+  const AttentionKernel* kernel = find_kernel(params);
+  explanation->kernel = "sm90 mma head_dim<=" + std::to_string(kernel->head_dim) + ", " +
+                        std::to_string(cuda_plan.num_sms * kernel->ctas_per_sm) + " CTAs";
+  if (cuda_plan.has_prefill) {
+    explanation->kernel += "; sequences of more than " + std::to_string(kFewRows) +
+                           " packed rows: sm90 wgmma, " + std::to_string(cuda_plan.num_sms) +
+                           " CTAs";
+  }
   explanation->text =
-      "backend: cuda\nkernel: " + explanation->kernel + "\nitems: planned on the device\n";
+      "backend: cuda\nkernel: " + explanation->kernel + "\nshares: planned on the device\n";
   return {};
 }
 

@@ -12,38 +12,38 @@
 #include "core/arith.h"
 #include "core/attention_params.h"
 #include "core/portability.h"
+#include "plan/sequence_shape.h"
 #include "plan/tile_shape.h"
 #include "plan/work_item.h"
 #include "semantics/mask.h"
 
 namespace pagoda {
 
+// What PlanConfig::item_cost is if nothing better is known.
+constexpr int64_t kItemCost = 32;
+
 struct PlanConfig {
   RouteShape routes[kNumRoutes];
   int32_t few_rows_max;  // sequences of up to this many packed rows take Route::kFewRows
   int32_t num_workers;   // shares that the batch is balanced over
   int64_t min_share;     // do not split below this cost
+  // Fixed cost of an item, in units: what starting, reading Q and writing the output cost.
+  int64_t item_cost = kItemCost;
+  int64_t min_cut = 0;  // on a line of shares: units of lower cost are not cut
+  // What cutting costs every worker; 0 = there is no choice but shares.
+  int64_t cut_cost = 0;
+  // Sequences of routes that are not planned have no tiles on a line of shares.
+  bool is_planned[kNumRoutes] = {true, true};
   SplitPolicy policy;
   int32_t fixed_split_keys;  // Policy kFixed: a multiple of kSplitAlignKeys
 };
 
-// Fixed cost of an item, in units: what starting, reading Q and writing the output cost.
-constexpr int64_t kItemCost = 32;
-
-struct SequenceShape {
-  int32_t seq;
-  int32_t first_token;
-  int32_t q_len;
-  int32_t k_len;
-};
-
-PAGODA_HD SequenceShape sequence_shape(const AttentionParams& params, int32_t seq) {
-  const int32_t first = params.cu_seqlens_q[seq];
-  return {seq, first, params.cu_seqlens_q[seq + 1] - first, params.seqused_k[seq]};
-}
-
 PAGODA_HD Route route_of(const PlanConfig& config, int32_t packed_rows) {
   return packed_rows <= config.few_rows_max ? Route::kFewRows : Route::kManyRows;
+}
+
+PAGODA_HD bool is_planned(const PlanConfig& config, int32_t packed_rows) {
+  return packed_rows > 0 && config.is_planned[static_cast<int32_t>(route_of(config, packed_rows))];
 }
 
 PAGODA_HD const RouteShape& shape_of(const PlanConfig& config, Route route) {
@@ -80,6 +80,15 @@ struct RowTile {
   int64_t cost;
 };
 
+// The keys that some of the packed rows [first_row, last_row] of a sequence may see.
+PAGODA_HD KvRange rows_visible(const AttentionParams& params, const SequenceShape& shape,
+                               int32_t first_row, int32_t last_row) {
+  const MaskRule rule =
+      mask_rule(params.mask, shape.seq, shape.first_token, shape.q_len, shape.k_len);
+  return any_visible(rule, rule.context_len() + first_row / params.group,
+                     rule.context_len() + last_row / params.group);
+}
+
 PAGODA_HD RowTile row_tile(const PlanConfig& config, const AttentionParams& params,
                            const SequenceShape& shape, const SequenceTiles& tiles, int32_t index) {
   const RouteShape& route = shape_of(config, tiles.route);
@@ -89,13 +98,9 @@ PAGODA_HD RowTile row_tile(const PlanConfig& config, const AttentionParams& para
   tile.num_rows = min_of(route.tile_rows, tiles.packed_rows - tile.row_begin);
   tile.kv_head = index % tiles.num_head_blocks * route.heads_per_item;
   tile.num_kv_heads = min_of(route.heads_per_item, params.num_kv_heads - tile.kv_head);
-  const MaskRule rule =
-      mask_rule(params.mask, shape.seq, shape.first_token, shape.q_len, shape.k_len);
-  const int32_t q_first = rule.context_len() + tile.row_begin / params.group;
-  const int32_t q_last = rule.context_len() + (tile.row_begin + tile.num_rows - 1) / params.group;
-  tile.visible = any_visible(rule, q_first, q_last);
-  tile.cost = kItemCost + int64_t{tile.visible.size()} * tile.num_kv_heads *
-                              ceil_div(tile.num_rows, route.rows_per_unit);
+  tile.visible = rows_visible(params, shape, tile.row_begin, tile.row_begin + tile.num_rows - 1);
+  tile.cost = config.item_cost + int64_t{tile.visible.size()} * tile.num_kv_heads *
+                                     ceil_div(tile.num_rows, route.rows_per_unit);
   return tile;
 }
 

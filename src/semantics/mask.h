@@ -127,6 +127,12 @@ PAGODA_HD KvRange all_visible(const MaskRule& rule, int32_t q_first, int32_t q_l
   return kv;
 }
 
+// True if no sequence of the batch needs more than intervals.
+PAGODA_HD bool is_interval(const MaskParams& mask) {
+  return mask.bidirectional_ranges == nullptr && mask.tree_words == nullptr &&
+         mask.prefix_window_left < 0;
+}
+
 // True where interval_kv alone decides; otherwise single keys ask is_visible().
 PAGODA_HD bool is_interval(const MaskRule& rule) {
   return rule.num_ranges == 0 && rule.tree_words == nullptr && rule.prefix_window_left < 0;

@@ -71,7 +71,7 @@ struct Bias {
 struct Sink {
   PAGODA_HD static float value(const ScoreParams& score, int32_t q_head) {
     if (score.sinks == nullptr) return -kInfinity;
-    return load_element(score.sinks, score.sinks_dtype, q_head * score.sinks_stride);
+    return load_wide_float(score.sinks, score.sinks_dtype, q_head * score.sinks_stride);
   }
 };
 

@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -34,14 +35,6 @@ T* allocate(std::vector<DeviceBuffer>* buffers, int64_t count) {
   return static_cast<T*>(buffers->back().data());
 }
 
-void expect_same(const WorkItem& a, const WorkItem& b, size_t index) {
-  EXPECT_TRUE(a.route == b.route && a.seq == b.seq && a.kv_head == b.kv_head &&
-              a.num_kv_heads == b.num_kv_heads && a.row_begin == b.row_begin &&
-              a.num_rows == b.num_rows && a.kv_begin == b.kv_begin && a.kv_end == b.kv_end &&
-              a.merge_group == b.merge_group && a.partial_row == b.partial_row && a.cost == b.cost)
-      << "item " << index;
-}
-
 // A batch's lengths on both sides.
 struct Lengths {
   std::vector<int32_t> cu_seqlens_q{0};
@@ -70,24 +63,44 @@ struct Lengths {
   }
 };
 
+// The host's composition of the functions that the kernel composes.
+std::vector<ShareBound> bounds_on_host(const PlanConfig& config, const AttentionParams& params) {
+  std::vector<int32_t> tile_begin{0};
+  std::vector<int64_t> cost_begin{0};
+  int64_t largest_unit = 0;
+  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
+    const SequenceShape shape = sequence_shape(params, seq);
+    const int32_t num_tiles = num_row_tiles(config, params, shape);
+    tile_begin.push_back(tile_begin.back() + num_tiles);
+    for (int32_t t = 0; t < num_tiles; ++t) {
+      const RowTile tile = row_tile_of_heads(config, params, shape, t);
+      cost_begin.push_back(cost_begin.back() + tile.cost * params.num_kv_heads);
+      largest_unit = std::max(largest_unit, tile.cost);
+    }
+  }
+  const CostLine line{tile_begin.data(), cost_begin.data(), params.num_seqs};
+  const int64_t share = share_length(config, line.total(), largest_unit);
+  std::vector<ShareBound> bounds;
+  for (int32_t i = 0; i <= config.num_workers; ++i) {
+    bounds.push_back(share_bound(config, params, line, share, i));
+  }
+  return bounds;
+}
+
 void expect_same_plan(const PlanConfig& config, const Lengths& lengths) {
   const AttentionParams& params = lengths.params;
-  const PlanBounds bounds = plan_bounds(config, params.num_tokens, params.num_seqs, 1 << 20,
-                                        params.num_kv_heads, params.group);
-  std::vector<WorkItem> items(static_cast<size_t>(bounds.max_items));
-  std::vector<MergeGroup> groups(static_cast<size_t>(bounds.max_groups));
-  PlanLists host{};
-  host.items = items.data();
-  host.groups = groups.data();
-  build_plan(config, params, &host);
+  const std::vector<ShareBound> host = bounds_on_host(config, params);
 
+  const ShareLimits limits =
+      share_limits(config, params.num_tokens, params.num_seqs, 1 << 20, params.group);
   std::vector<DeviceBuffer> buffers;
-  cuda::Work work{};
-  work.header = allocate<cuda::PlanHeader>(&buffers, 1);
-  work.items = allocate<WorkItem>(&buffers, bounds.max_items);
-  work.groups = allocate<MergeGroup>(&buffers, bounds.max_groups);
-  work.arrivals = allocate<int32_t>(&buffers, bounds.max_groups);
+  cuda::Works works{.of = {}, .count = 1};
+  cuda::Work& work = works.of[0];
+  work.config = config;
+  work.queue = allocate<cuda::UnitQueue>(&buffers, 1);
+  work.bounds = allocate<ShareBound>(&buffers, config.num_workers + 1);
   work.tile_begin = allocate<int32_t>(&buffers, params.num_seqs + 1);
+  work.cost_begin = allocate<int64_t>(&buffers, limits.max_tiles + 1);
   AttentionParams on_device = params;
   auto* cu_seqlens_q = allocate<int32_t>(&buffers, params.num_seqs + 1);
   auto* seqused_k = allocate<int32_t>(&buffers, params.num_seqs);
@@ -97,18 +110,13 @@ void expect_same_plan(const PlanConfig& config, const Lengths& lengths) {
              cudaMemcpyHostToDevice);
   on_device.cu_seqlens_q = cu_seqlens_q;
   on_device.seqused_k = seqused_k;
-  ASSERT_EQ(cuda::launch_plan_kernel(config, on_device, work, nullptr), cudaSuccess);
+  ASSERT_EQ(cuda::launch_plan_kernel(on_device, works, nullptr), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
-  const cuda::PlanHeader header = fetch(work.header, 1)[0];
-  ASSERT_EQ(header.num_items, host.num_items);
-  ASSERT_EQ(header.num_groups, host.num_groups);
-  EXPECT_EQ(header.num_partial_rows, host.num_partial_rows);
-  const auto device_items = fetch(work.items, host.num_items);
-  for (size_t i = 0; i < device_items.size(); ++i) expect_same(device_items[i], items[i], i);
-  const auto device_groups = fetch(work.groups, host.num_groups);
-  for (size_t i = 0; i < device_groups.size(); ++i) {
-    EXPECT_EQ(std::memcmp(&device_groups[i], &groups[i], sizeof(MergeGroup)), 0) << "group " << i;
+  const auto num_bounds = static_cast<int64_t>(host.size());
+  const auto device = fetch(work.bounds, num_bounds);
+  for (size_t w = 0; w < host.size(); ++w) {
+    EXPECT_EQ(std::memcmp(&device[w], &host[w], sizeof(ShareBound)), 0) << "bound " << w;
   }
 }
 
@@ -117,10 +125,11 @@ TEST(PlanCuda, EqualsTheHostsPlan) {
   std::mt19937 random(11);
   for (int num_seqs : {1, 2, 7, 64, 500, 1024, 3000}) {
     for (SplitPolicy policy : {SplitPolicy::kBalanced, SplitPolicy::kFixed}) {
-      const PlanConfig config{.routes = {{16, 1, 16}, {64, 1, 16}},
-                              .few_rows_max = policy == SplitPolicy::kFixed ? 0 : 16,
+      const bool fixed = policy == SplitPolicy::kFixed;
+      const PlanConfig config{.routes = {{64, 1, 64}, {64, 1, 64}},
+                              .few_rows_max = fixed ? 0 : 64,
                               .num_workers = 264,
-                              .min_share = 256,
+                              .min_share = fixed ? 1024 + kItemCost : 256,
                               .policy = policy,
                               .fixed_split_keys = 1024};
       expect_same_plan(config, Lengths(&random, num_seqs, 700, 20000));

@@ -8,9 +8,9 @@
 
 namespace pagoda::cuda {
 
-// Makes the same lists as build_plan(), from lengths in device memory.
-cudaError_t launch_plan_kernel(const PlanConfig& config, const AttentionParams& params,
-                               const Work& work, cudaStream_t stream);
+// Fills every work's bounds as share_bound() says, from lengths in device memory.
+cudaError_t launch_plan_kernel(const AttentionParams& params, const Works& works,
+                               cudaStream_t stream);
 
 }  // namespace pagoda::cuda
 

@@ -1,43 +1,46 @@
-// A planned step on the device: the work list and the memory that its items share. Lives in the
-// workspace; the plan kernel fills it, attention kernels read it, both without the host.
+// A planned step on the device: where shares begin and end, and the memory that their pieces
+// meet in. Lives in the workspace; the plan kernel fills it, attention kernels read it, both
+// without the host.
 #ifndef PAGODA_CUDA_KERNELS_WORK_H_
 #define PAGODA_CUDA_KERNELS_WORK_H_
 
-#include "plan/planner.h"
-#include "plan/work_item.h"
+#include "plan/share.h"
 #include "semantics/softmax.h"
 
 namespace pagoda::cuda {
 
-// Counters of one step. The last CTA of an attention kernel puts the last two back to 0, so that
-// one plan serves many layers.
-struct PlanHeader {
-  int32_t num_items;
-  int32_t num_groups;
-  int32_t num_partial_rows;
-  int32_t next_item;
-  int32_t finished_ctas;
-};
-
-// f32 rows of head_dim, unnormalised, and their softmax states.
+// f32 rows, unnormalised, of as many columns as the kernel has, and their softmax states.
 struct Rows {
   float* out;
   SoftmaxState* state;
 };
 
-struct Work {
-  PlanHeader* header;
-  WorkItem* items;
-  MergeGroup* groups;
-  int32_t* arrivals;    // [num_groups], 0 between kernels
-  Rows partials;        // [num_partial_rows]
-  Rows totals;          // [num_ctas, kMaxItemRows]: what an item has of its earlier fixed splits
-  int32_t* tile_begin;  // [num_seqs + 1]: row tiles before each sequence
+// A queue of whole units, if that is better than shares. The last CTA of an attention kernel puts
+// the last two back to 0, so that one plan serves many layers.
+struct UnitQueue {
+  int32_t num_units;  // 0: shares
+  int32_t num_taken;
+  int32_t num_finished_ctas;
 };
 
-// Packed rows of an item.
-constexpr int32_t kFewRows = 16;
-constexpr int32_t kMaxItemRows = 64;
+struct Work {
+  PlanConfig config;
+  int32_t tile_rows;        // packed rows of a row tile
+  int32_t cells_per_share;  // see PartialPlaces
+  UnitQueue* queue;
+  ShareBound* bounds;   // [num_workers + 1]; worker w's share lies between bounds w and w + 1
+  Rows partials;        // see PartialPlaces
+  Rows totals;          // [num_workers, tile_rows]: a row tile's earlier fixed splits
+  int32_t* tile_begin;  // as in CostLine, of queues and of plans too large for shared memory
+  int64_t* cost_begin;  // likewise, of the latter
+};
+
+// One for each attention kernel of the step.
+constexpr int32_t kMaxWorks = 2;
+struct Works {
+  Work of[kMaxWorks];
+  int32_t count;
+};
 
 }  // namespace pagoda::cuda
 

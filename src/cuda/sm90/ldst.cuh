@@ -101,6 +101,27 @@ PAGODA_DEVICE uint4 load_global_16(const void* global, L2Policy policy) {
   return x;
 }
 
+// ld.global.cg.v4 (Data Movement: ld, Cache Operators): 16 bytes from L2, where other SMs' writes
+// are.
+PAGODA_DEVICE float4 load_l2_16(const void* global) {
+  float4 x;
+  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "l"(global)
+               : "memory");
+  return x;
+}
+
+// ld.global.cg.v2: 8 bytes from L2.
+PAGODA_DEVICE float2 load_l2_8(const void* global) {
+  float2 x;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];"
+               : "=f"(x.x), "=f"(x.y)
+               : "l"(global)
+               : "memory");
+  return x;
+}
+
 // st.global.v4 (Data Movement: st)
 PAGODA_DEVICE void store_global_16(void* global, uint4 x) {
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(global), "r"(x.x), "r"(x.y),

@@ -17,6 +17,22 @@ PAGODA_DEVICE void named_barrier_arrive(uint32_t id, uint32_t num_threads) {
   asm volatile("barrier.arrive.aligned %0, %1;" ::"r"(id), "r"(num_threads) : "memory");
 }
 
+// barrier.red.and (bar / barrier): as named_barrier_sync; true if `x` is in all of the threads.
+PAGODA_DEVICE bool named_barrier_all(uint32_t id, uint32_t num_threads, bool x) {
+  int all;
+  asm volatile(
+      "{\n"
+      ".reg .pred p, q;\n"
+      "setp.ne.s32 p, %1, 0;\n"
+      "barrier.red.and.pred q, %2, %3, p;\n"
+      "selp.s32 %0, 1, 0, q;\n"
+      "}\n"
+      : "=r"(all)
+      : "r"(static_cast<int>(x)), "r"(id), "r"(num_threads)
+      : "memory");
+  return all != 0;
+}
+
 // elect.sync: true in one lane of a fully active warp.
 PAGODA_DEVICE bool elect_one() {
   uint32_t elected;

@@ -6,79 +6,91 @@
 
 #include "core/arith.h"
 #include "core/dtype.h"
+#include "cuda/kernels/piece.h"
 #include "cuda/kernels/work.h"
+#include "cuda/tile/pipeline.cuh"
+#include "plan/item_rows.h"
 
 namespace pagoda::cuda {
 
-// T: BFloat16 or Float16, the type of q, K and V. kHeadDim_: head_dim rounded up to what is
-// compiled; channels past the real head_dim are zeros.
-template <class T_, int kHeadDim_>
+constexpr int32_t kTileRows = 64;  // packed rows of a row tile
+
+// T: BFloat16 or Float16, the type of q, K and V. kHeadDim: head_dim rounded up to what is
+// compiled; channels past the real head_dim are zeros. kPlain: logits are scaled products and masks
+// are intervals; the other kernel has all that a logit or a mask can depend on.
+template <class T_, int kHeadDim_, bool kPlain_>
 struct AttentionConfig {
   using T = T_;
   static constexpr int kHeadDim = kHeadDim_;
-  static constexpr int kWarps = 4;
-  static constexpr int kThreads = 32 * kWarps;
+  static constexpr bool kPlain = kPlain_;
+  static constexpr int kMathWarps = 4;
+  static constexpr int kMathThreads = 32 * kMathWarps;
+  static constexpr int kThreads = kMathThreads + 32;  // and the warp that fetches
   static constexpr int kTileKeys = 64;
-  static constexpr int kWarpRows = 16;  // rows of an mma.sync tile
-  static constexpr int kStages = kHeadDim <= 64 ? 4 : kHeadDim <= 128 ? 3 : 2;
+  static constexpr int kWarpRows = 16;   // rows of an mma.sync tile
+  static constexpr int kPanelCols = 64;  // what one 128-byte swizzled row holds
+  static constexpr int kPanels = kHeadDim / kPanelCols;
+  static constexpr int kTileBytes = kTileKeys * kHeadDim * 2;
+  static constexpr int kStages = kHeadDim <= 64 ? 6 : 3;
   static constexpr int kCtasPerSm = kHeadDim <= 128 ? 2 : 1;
   // Q stays in registers where they hold it beside the outputs; otherwise it is read from shared
   // memory for every chunk of keys.
-  static constexpr bool kQueryInRegisters = kHeadDim <= 128;
+  static constexpr bool kQueryInRegisters = kHeadDim <= 64 || (kHeadDim <= 128 && kPlain);
+  // How far the fetching warp may be ahead of the math warps: as many as fit beside the stages.
+  static constexpr int kPieces = kQueryInRegisters ? 4 : 2;
 
-  static_assert(kWarps * kWarpRows == kMaxItemRows && kWarpRows == kFewRows);
+  static_assert(kMathWarps * kWarpRows == kTileRows && kTileKeys == kSplitAlignKeys);
 };
 
-// Rows of kHeadDim 16-bit elements. The 16-byte chunks of a row are permuted by its number, so that
-// eight rows' equal chunks lie in different banks.
-template <class Config, int kRows>
-struct SwizzledTile {
+template <class Config>
+struct KvStage {
+  alignas(1024) uint8_t k[Config::kTileBytes];
+  alignas(1024) uint8_t v[Config::kTileBytes];
+};
+
+// Q rows of 16-bit elements. The 16-byte chunks of a row are permuted by its number, so that eight
+// rows' equal chunks lie in different banks.
+template <class Config>
+struct QueryTile {
   static constexpr int kRowBytes = Config::kHeadDim * 2;
   static constexpr int kChunks = kRowBytes / 16;
-  alignas(128) typename Config::T elements[kRows * Config::kHeadDim];
+  alignas(128) uint8_t bytes[kTileRows * kRowBytes];
 
-  // Byte offset of a chunk of 8 elements.
   PAGODA_HD static uint32_t chunk_offset(int row, int chunk) {
     return static_cast<uint32_t>(row * kRowBytes + ((chunk ^ (row & 7)) * 16));
   }
 };
 
-template <class Config>
-struct KvStage {
-  SwizzledTile<Config, Config::kTileKeys> k;
-  SwizzledTile<Config, Config::kTileKeys> v;
-};
-
-// Where the rows of a tile's keys lie, in elements; -1 = no such key, zeros are loaded.
-template <class Config>
-struct TileOffsets {
-  int64_t k[Config::kTileKeys];
-  int64_t v[Config::kTileKeys];
+// What the fetching warp tells the math warps.
+struct PieceSlot {
+  Piece piece;
+  ItemRows rows;
+  bool is_end;  // no piece; there are no more
 };
 
 template <class Config>
 struct SmemPlan {
-  union {
-    KvStage<Config> stages[Config::kStages];
-    // After the last tile: [kMaxItemRows, kHeadDim] f32, what the warps have.
-    float out[kMaxItemRows * Config::kHeadDim];
-  };
-  // Q passes through the last stage on its way to registers; kept otherwise.
+  KvStage<Config> stages[Config::kStages];
   struct NoQuery {};
-  using Query = SwizzledTile<Config, kMaxItemRows>;
-  std::conditional_t<Config::kQueryInRegisters, NoQuery, Query> kept_query;
-  // One more than stages: a tile's entry is read while the next but kStages is written.
-  TileOffsets<Config> offsets[Config::kStages + 1];
-  SoftmaxState state[kMaxItemRows];
-  int32_t item;     // index of the item in work
-  int32_t is_last;  // of its merge group
+  std::conditional_t<Config::kQueryInRegisters, NoQuery, QueryTile<Config>> query;
+  tile::Pipeline<Config::kStages> tiles;
+  tile::Pipeline<Config::kPieces> piece_slots;
+  PieceSlot pieces[Config::kPieces];
+  SoftmaxState state[kTileRows];  // of the warps' rows, while they meet
+};
 
-  PAGODA_HD Query& query() {
-    if constexpr (Config::kQueryInRegisters) {
-      return stages[Config::kStages - 1].k;
-    } else {
-      return kept_query;
-    }
+// 1 KiB of an SM's 228 is taken for every CTA.
+template <class Config>
+constexpr bool kFits = (sizeof(SmemPlan<Config>) + 1024) * Config::kCtasPerSm <= 228 * 1024;
+
+// Rows of f32 that the warps leave in the stage that they used last, kTileRows of them: groups of 8
+// columns are permuted by the row's number, so that eight rows' equal groups lie in different
+// banks.
+template <class Config>
+struct ExchangeRows {
+  static_assert(sizeof(float) * kTileRows * Config::kHeadDim == sizeof(KvStage<Config>));
+  PAGODA_HD static int offset(int row, int column) {
+    return row * Config::kHeadDim + (((column / 8) ^ (row & 7)) * 8) + column % 8;
   }
 };
 

@@ -4,34 +4,29 @@
 
 #include "cuda/kernels/attention/kernel.cuh"
 #include "cuda/kernels/attention/launch.h"
+#include "cuda/kernels/launch.h"
 
 namespace pagoda::cuda {
 
-template <class T>
-constexpr DType kDTypeOf = DType::kBFloat16;
-template <>
-constexpr DType kDTypeOf<Float16> = DType::kFloat16;
-
 template <class Config>
-cudaError_t prepare_attention() {
-  return cudaFuncSetAttribute(attention_kernel<Config>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              sizeof(SmemPlan<Config>));
-}
-
-template <class Config>
-cudaError_t launch_attention(const AttentionParams& params, const Work& work, int32_t num_ctas,
+cudaError_t launch_attention(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
                              cudaStream_t stream) {
-  attention_kernel<Config>
-      <<<num_ctas, Config::kThreads, sizeof(SmemPlan<Config>), stream>>>(params, work);
-  return cudaGetLastError();
+  const cudaError_t error =
+      allow_smem<attention_kernel<Config>>(params.device.index, sizeof(SmemPlan<Config>));
+  if (error != cudaSuccess) return error;
+  const LaunchShape shape{.ctas = dim3(static_cast<unsigned>(work.config.num_workers)),
+                          .threads = Config::kThreads,
+                          .smem_bytes = sizeof(SmemPlan<Config>)};
+  return launch_dependent(attention_kernel<Config>, shape, stream, params, work, boxes);
 }
 
 template <class Config>
 constexpr AttentionKernel attention_kernel_entry() {
   return {.dtype = kDTypeOf<typename Config::T>,
           .head_dim = Config::kHeadDim,
+          .plain = Config::kPlain,
+          .tile_rows = kTileRows,
           .ctas_per_sm = Config::kCtasPerSm,
-          .prepare = prepare_attention<Config>,
           .launch = launch_attention<Config>};
 }
 

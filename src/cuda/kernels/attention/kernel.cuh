@@ -1,6 +1,7 @@
-// The attention kernel: persistent CTAs take work items one after the other. In an item of few rows
-// each warp takes its own quarter of every tile's keys and the warps' results are joined at the
-// end; in an item of many rows each warp takes its own 16 rows and all keys.
+// The attention kernel: persistent CTAs, each of which walks along its share of the batch. One warp
+// fetches K and V, pieces ahead of the four that compute. Those divide 16-row blocks and the keys
+// of every tile among them: with up to 16 rows each takes a quarter of the keys, with up to 32 two
+// take 16 rows each and half of the keys, with more each has its own 16 rows and all keys.
 #ifndef PAGODA_CUDA_KERNELS_ATTENTION_KERNEL_CUH_
 #define PAGODA_CUDA_KERNELS_ATTENTION_KERNEL_CUH_
 
@@ -8,152 +9,258 @@
 #include "cuda/kernels/attention/epilogue.cuh"
 #include "cuda/kernels/attention/load.cuh"
 #include "cuda/kernels/attention/math.cuh"
+#include "cuda/kernels/share_walk.cuh"
+#include "cuda/sm90/sync.cuh"
 
 namespace pagoda::cuda {
 
-// An item's rows over the keys `kv`: into smem.out and smem.state, one row each.
+// How the math warps divide a row tile.
+struct WarpGrid {
+  int row_blocks;
+  int key_groups;
+
+  template <class Config>
+  PAGODA_DEVICE static WarpGrid of(const Piece& piece) {
+    // One arithmetic for every row of a route, however its sequence is cut: batch invariance.
+    const int row_blocks = piece.route == Route::kManyRows || piece.num_rows > 32 ? 4
+                           : piece.num_rows > Config::kWarpRows                   ? 2
+                                                                                  : 1;
+    return {row_blocks, Config::kMathWarps / row_blocks};
+  }
+
+  PAGODA_DEVICE int row_block(int warp) const { return warp & (row_blocks - 1); }
+  PAGODA_DEVICE int key_group(int warp) const { return warp / row_blocks; }
+};
+
+// The math warps' work on one piece.
 template <class Config>
-PAGODA_DEVICE void compute_rows(const AttentionParams& params, const WorkItem& item,
-                                const ItemRows& rows, KvRange kv, SmemPlan<Config>& smem) {
-  constexpr int kStages = Config::kStages;
-  constexpr int kSlots = kStages + 1;
-  const int warp = threadIdx.x / 32;
-  const bool few_rows = item.route == Route::kFewRows;
-  const int first_row = few_rows ? 0 : warp * Config::kWarpRows;
-  const int first_key = few_rows ? warp * kChunkKeys : 0;  // the warp's keys of every tile
-  const int last_key = few_rows ? first_key + kChunkKeys : Config::kTileKeys;
-  const WarpRows warp_rows(params, rows, item.kv_head, first_row);
-  WarpMath<Config> math(params, rows, warp_rows, logit_scale(params, item.seq, item.kv_head));
-  const KvLoader<Config> loader(params, item, kv);
+class PieceMath {
+ public:
+  using Cursor = tile::PipelineCursor<Config::kStages>;
 
-  const int32_t first_tile = kv.begin / Config::kTileKeys;
-  const int32_t num_tiles = kv.empty() ? 0 : ceil_div(kv.end, Config::kTileKeys) - first_tile;
+  PAGODA_DEVICE PieceMath(const AttentionParams& params, const Work& work, const Piece& piece,
+                          const ItemRows& rows, SmemPlan<Config>& smem)
+      : params_(params),
+        work_(work),
+        piece_(piece),
+        rows_(rows),
+        smem_(smem),
+        grid_(WarpGrid::of<Config>(piece)),
+        first_row_(grid_.row_block(warp()) * Config::kWarpRows) {}
 
-  load_query<Config>(params, rows, item.kv_head, few_rows ? kFewRows : kMaxItemRows, smem.query());
-  sm90::cp_async_commit();
-  for (int i = 0; i < kStages; ++i) {
-    loader.note(loader.find(first_tile + i), smem.offsets[i]);
+  // Takes the piece's tiles from the ring, and leaves its rows where they belong.
+  PAGODA_DEVICE void run(int32_t log2_box_keys, Cursor& cursor) {
+    const WarpRows<Config::kPlain> warp_rows(params_, rows_, piece_.kv_head, first_row_);
+    WarpMath<Config> math(params_, rows_, warp_rows,
+                          logit_scale(params_, piece_.shape.seq, piece_.kv_head), log2_box_keys);
+    if constexpr (Config::kQueryInRegisters) {
+      math.take_query(piece_.kv_head, first_row_);
+    } else {
+      sync_math_warps<Config>();  // nobody reads the former rows
+      load_query<Config>(params_, rows_, piece_.kv_head, smem_.query);
+      sync_math_warps<Config>();
+      math.take_query(smem_.query, first_row_);
+    }
+    int32_t cell = 0;
+    KvRange rest = piece_.kv;
+    do {  // once, but under a fixed split for each cell
+      const KvRange kv = {rest.begin, min_of(rest.end, end_of_cell(cell))};
+      attend(math, warp_rows.active, kv, cursor);
+      emit(math, cell, kv, cursor.stage);
+      if (!kv.empty()) release_last_stage(cursor);
+      rest.begin = kv.end;
+      ++cell;
+    } while (!rest.empty());
   }
-  __syncthreads();
-  for (int i = 0; i < kStages - 1; ++i) {
-    if (i < num_tiles) loader.copy(smem.offsets[i], smem.stages[i]);
-    sm90::cp_async_commit();
+
+ private:
+  PAGODA_DEVICE static int warp() { return static_cast<int>(threadIdx.x / 32); }
+
+  PAGODA_DEVICE bool has_cells() const { return params_.split_policy == SplitPolicy::kFixed; }
+
+  PAGODA_DEVICE int32_t end_of_cell(int32_t cell) const {
+    if (!has_cells()) return piece_.kv.end;
+    const int64_t end = (int64_t{piece_.cells.first_cell} + piece_.num_cells_before + cell + 1) *
+                        piece_.cells.cell_keys;
+    return static_cast<int32_t>(min_of(end, int64_t{piece_.kv.end}));
   }
-  sm90::cp_async_wait<kStages - 1>();
-  __syncthreads();
-  math.take_query(smem.query(), first_row);
-  math.start();
 
-  for (int i = 0; i < num_tiles; ++i) {
-    sm90::cp_async_wait<kStages - 2>();
-    __syncthreads();  // tile i has arrived; every warp is done with tile i - 1
-    const int ahead = i + kStages - 1;
-    if (ahead < num_tiles) loader.copy(smem.offsets[ahead % kSlots], smem.stages[ahead % kStages]);
-    sm90::cp_async_commit();
-    const auto place = loader.find(first_tile + ahead + 1);
-
-    const KvStage<Config>& stage = smem.stages[i % kStages];
-    const int32_t key = (first_tile + i) * Config::kTileKeys;
-    if (warp_rows.active) {
+  // Leaves the cursor on the last tile's stage, which is not released yet.
+  PAGODA_DEVICE void attend(WarpMath<Config>& math, bool active, KvRange kv, Cursor& cursor) {
+    math.start();
+    if (kv.empty()) return;
+    const int32_t first_tile = kv.begin / Config::kTileKeys;
+    const int32_t end_tile = ceil_div(kv.end, Config::kTileKeys);
+    for (int32_t tile = first_tile; tile < end_tile; ++tile) {
+      if (tile > first_tile) release(cursor);
+      smem_.tiles.wait(cursor);
+      const KvStage<Config>& stage = smem_.stages[cursor.stage];
+      if (!active) continue;
 #pragma unroll 1
-      for (int c = first_key; c < last_key; c += kChunkKeys) math.attend(stage, c, key + c, kv);
+      for (int chunk = grid_.key_group(warp()); chunk < Config::kTileKeys / kChunkKeys;
+           chunk += grid_.key_groups) {
+        const int row = chunk * kChunkKeys;
+        math.attend(stage, row, tile * Config::kTileKeys + row, kv);
+      }
     }
-    loader.note(place, smem.offsets[(ahead + 1) % kSlots]);
   }
-  sm90::cp_async_wait<0>();
-  __syncthreads();
-  math.store(smem.out, smem.state, warp * Config::kWarpRows);
-  __syncthreads();
-  if (few_rows) {
-    for (int w = 1; w < Config::kWarps; ++w) {
-      const Rows part{smem.out + w * kFewRows * Config::kHeadDim, smem.state + w * kFewRows};
-      join_rows<Config>({smem.out, smem.state}, Config::kHeadDim, part, Config::kHeadDim,
-                        item.num_rows, params.head_dim);
+
+  PAGODA_DEVICE void release(Cursor& cursor) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) smem_.tiles.release(cursor);
+    cursor.advance();
+  }
+
+  // After rows met there: what they wrote must not overtake the copies to come.
+  PAGODA_DEVICE void release_last_stage(Cursor& cursor) {
+    sm90::fence_smem_for_async_proxy();
+    release(cursor);
+  }
+
+  // The rows of what attend() did, joined over the warps that had their keys, to the output or to
+  // where they meet the unit's other keys. Row warp() + 4 * i is the warp's i-th, and lane i's.
+  PAGODA_DEVICE void emit(const WarpMath<Config>& math, int32_t cell, KvRange kv, int stage) {
+    constexpr int kStep = Config::kMathWarps;
+    auto* exchange = reinterpret_cast<float*>(&smem_.stages[stage]);
+    const int num_groups = kv.empty() ? 0 : grid_.key_groups;
+    const int group_rows = grid_.row_blocks * Config::kWarpRows;
+    if (num_groups > 0) {
+      sync_math_warps<Config>();  // everybody is done with the stage
+      math.store(exchange, smem_.state, warp() * Config::kWarpRows, piece_.num_rows - first_row_);
+      sync_math_warps<Config>();
     }
-    __syncthreads();
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int lane_row = min_of(warp() + kStep * lane, kTileRows - 1);
+    const bool lane_has_row = lane_row < piece_.num_rows && lane < kTileRows / kStep;
+    const ExchangedState exchanged(smem_.state + lane_row, lane_has_row ? num_groups : 0,
+                                   group_rows);
+
+    const bool partial = piece_.first_worker >= 0;
+    const bool last = kv.end >= piece_.kv.end;
+    const Rows to = partial ? work_.partials : work_.totals;
+    const int64_t to_row =
+        partial ? places().row(first_block() + cell) : int64_t{blockIdx.x} * kTileRows;
+    SoftmaxState state = exchanged.joined;
+    SoftmaxJoin joined{};
+    joined.b_factor = 1.0f;
+    const bool continues = !partial && cell > 0;
+    if (continues && lane_has_row) {
+      joined = join(to.state[to_row + lane_row], state);
+      state = joined.joined;
+    }
+    float factor = 0.0f;
+    if (lane_has_row) {
+      if (partial || !last) {
+        to.state[to_row + lane_row] = state;
+      } else {
+        factor = finish_row(params_, rows_, piece_.kv_head, lane_row, state, true);
+      }
+    }
+
+    for (int row = warp(), i = 0; row < piece_.num_rows; row += kStep, ++i) {
+      WarpRow<Config::kHeadDim> total;
+#pragma unroll
+      for (int g = 0; g < Config::kMathWarps; ++g) {
+        if (g >= num_groups) break;
+        add_exchanged<Config>(exchange, g * group_rows + row, from_lane(exchanged.weight[g], i),
+                              total);
+      }
+      float* to_out = to.out + (to_row + row) * Config::kHeadDim;
+      if (continues) {
+        WarpRow<Config::kHeadDim> earlier;
+        earlier.load_global(to_out);
+        earlier.scale_and_add(from_lane(joined.a_factor, i), total, from_lane(joined.b_factor, i));
+        total = earlier;
+      }
+      if (partial || !last) {
+        total.store_global(to_out);
+      } else {
+        total.store_output(params_, rows_, piece_.kv_head, row, from_lane(factor, i));
+      }
+    }
   }
-}
 
-// Calls compute(kv) for each part of the item's keys that has partial results of its own: all of
-// them, or under a fixed split each cell of the grid.
-template <class Compute>
-PAGODA_DEVICE void for_each_split(const AttentionParams& params, const WorkItem& item,
-                                  Compute&& compute) {
-  const bool fixed = params.split_policy == SplitPolicy::kFixed;
-  const int64_t cell = params.fixed_split_keys;
-  int64_t begin = item.kv_begin;
-  do {
-    const int64_t cell_end = fixed ? (begin / cell + 1) * cell : item.kv_end;
-    const int64_t end = min_of(int64_t{item.kv_end}, cell_end);
-    compute(KvRange{static_cast<int32_t>(begin), static_cast<int32_t>(end)});
-    begin = end;
-  } while (begin < item.kv_end);
-}
+  PAGODA_DEVICE PartialPlaces places() const {
+    return {piece_.first_worker, kTileRows, work_.cells_per_share};
+  }
 
-// Where the rows of one split go: to the item's partial results, to the output, or by way of the
-// CTA's total, where they meet the item's other splits.
+  // The number of the piece's first block of partial results.
+  PAGODA_DEVICE int32_t first_block() const {
+    return has_cells() ? piece_.num_cells_before : piece_.index;
+  }
+
+  const AttentionParams& params_;
+  const Work& work_;
+  const Piece& piece_;
+  const ItemRows& rows_;
+  SmemPlan<Config>& smem_;
+  const WarpGrid grid_;
+  const int first_row_;
+};
+
+// The fetching warp: says what is to be done, piece after piece, and brings its keys and values.
 template <class Config>
-PAGODA_DEVICE void emit_rows(const AttentionParams& params, const Work& work, const WorkItem& item,
-                             const ItemRows& rows, KvRange kv, int64_t partial_row,
-                             SmemPlan<Config>& smem) {
-  const int32_t head_dim = params.head_dim;
-  const Rows computed{smem.out, smem.state};
-  const bool first = kv.begin <= item.kv_begin;
-  const bool last = kv.end >= item.kv_end;
-  if (item.merge_group >= 0) {
-    copy_rows<Config>(rows_from(work.partials, partial_row, head_dim), head_dim, computed,
-                      Config::kHeadDim, item.num_rows, head_dim);
-    return;
+PAGODA_DEVICE void fetch_share(const AttentionParams& params, const Work& work,
+                               const KvBoxes& boxes, SmemPlan<Config>& smem) {
+  KvFetcher<Config> fetcher(params, boxes, smem);
+  tile::PipelineCursor<Config::kPieces> cursor;
+  const auto publish = [&](auto&& fill) {
+    smem.piece_slots.acquire(cursor);
+    if (threadIdx.x % 32 == 0) {
+      fill(smem.pieces[cursor.stage]);
+      sm90::arrive(smem.piece_slots.full(cursor));
+    }
+    __syncwarp();
+    cursor.advance();
+  };
+  for (ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x)); !walk.done(); walk.next()) {
+    const Piece piece = walk.piece();
+    publish([&](PieceSlot& slot) {
+      slot.piece = piece;
+      slot.rows = ItemRows(params, piece.shape, piece.row_begin, piece.num_rows);
+      slot.is_end = false;
+    });
+    fetcher.fetch(piece);
   }
-  const Rows total = rows_from(work.totals, int64_t{blockIdx.x} * kMaxItemRows, head_dim);
-  if (first && last) {
-    finish_rows<Config>(params, rows, item.kv_head, computed, Config::kHeadDim);
-  } else if (first) {
-    copy_rows<Config>(total, head_dim, computed, Config::kHeadDim, item.num_rows, head_dim);
-  } else {
-    join_rows<Config>(total, head_dim, computed, Config::kHeadDim, item.num_rows, head_dim);
-    if (last) finish_rows<Config>(params, rows, item.kv_head, total, head_dim);
-  }
+  publish([](PieceSlot& slot) { slot.is_end = true; });
 }
 
 template <class Config>
-PAGODA_DEVICE void process_item(const AttentionParams& params, const Work& work,
-                                const WorkItem& item, SmemPlan<Config>& smem) {
-  const ItemRows rows(params, item);
-  int64_t partial_row = item.partial_row;
-  for_each_split(params, item, [&](KvRange kv) {
-    compute_rows<Config>(params, item, rows, kv, smem);
-    emit_rows<Config>(params, work, item, rows, kv, partial_row, smem);
-    partial_row += item.num_rows;
-    __syncthreads();
-  });
-  if (item.merge_group < 0) return;
-  const MergeGroup group = work.groups[item.merge_group];
-  if (arrive(&work.arrivals[item.merge_group], group.num_items, &smem.is_last)) {
-    merge_group<Config>(params, rows, work, group, {smem.out, smem.state});
+PAGODA_DEVICE void compute_pieces(const AttentionParams& params, const Work& work,
+                                  int32_t log2_box_keys, SmemPlan<Config>& smem) {
+  tile::PipelineCursor<Config::kPieces> pieces;
+  tile::PipelineCursor<Config::kStages> tiles;
+  while (true) {
+    smem.piece_slots.wait(pieces);
+    const PieceSlot& slot = smem.pieces[pieces.stage];
+    if (slot.is_end) return;
+    PieceMath<Config>(params, work, slot.piece, slot.rows, smem).run(log2_box_keys, tiles);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) smem.piece_slots.release(pieces);
+    pieces.advance();
   }
 }
 
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
     attention_kernel(const __grid_constant__ AttentionParams params,
-                     const __grid_constant__ Work work) {
-  extern __shared__ char memory[];
+                     const __grid_constant__ Work work, const __grid_constant__ KvBoxes boxes) {
+  static_assert(kFits<Config>);
+  extern __shared__ __align__(1024) uint8_t memory[];
   auto& smem = *reinterpret_cast<SmemPlan<Config>*>(memory);
-  const int32_t num_items = work.header->num_items;
-  while (true) {
-    __syncthreads();
-    if (threadIdx.x == 0) smem.item = atomicAdd(&work.header->next_item, 1);
-    __syncthreads();
-    const int32_t index = smem.item;
-    if (index >= num_items) break;
-    // From the back: later row tiles of a causal sequence are the long ones.
-    process_item<Config>(params, work, work.items[num_items - 1 - index], smem);
+  if (threadIdx.x == 0) {
+    smem.tiles.init(1, Config::kMathWarps);
+    smem.piece_slots.init(1, Config::kMathWarps);
+    sm90::prefetch_tensor_map(&boxes.k);
+    sm90::prefetch_tensor_map(&boxes.v);
   }
-  if (threadIdx.x == 0 &&
-      atomicAdd(&work.header->finished_ctas, 1) + 1 == static_cast<int32_t>(gridDim.x)) {
-    work.header->next_item = 0;
-    work.header->finished_ctas = 0;
+  __syncthreads();
+  sm90::wait_for_previous_grids();
+  sm90::launch_dependent_grids();
+  if (threadIdx.x >= Config::kMathThreads) {
+    fetch_share<Config>(params, work, boxes, smem);
+  } else {
+    compute_pieces<Config>(params, work, boxes.log2_keys, smem);
   }
 }
 

@@ -5,21 +5,23 @@
 #include <cuda_runtime_api.h>
 
 #include "cuda/kernels/work.h"
+#include "cuda/kv_boxes.h"
 
 namespace pagoda::cuda {
 
 struct AttentionKernel {
   DType dtype;
   int32_t head_dim;  // the largest that it takes
+  bool plain;        // takes only plain logits and masks
+  int32_t tile_rows;
   int32_t ctas_per_sm;
-  // Once per device and kernel, before the first launch; cheap to repeat.
-  cudaError_t (*prepare)();
-  cudaError_t (*launch)(const AttentionParams& params, const Work& work, int32_t num_ctas,
+  cudaError_t (*launch)(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
                         cudaStream_t stream);
 };
 
-// The kernel with the smallest head_dim that holds the problem's, or null.
-const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim);
+// The kernel with the smallest head_dim that holds the problem's and that has what it needs, or
+// null.
+const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool plain);
 
 }  // namespace pagoda::cuda
 

@@ -1,0 +1,52 @@
+// What one compiled prefill kernel is: types, tile sizes, shared memory.
+#ifndef PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_
+#define PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_
+
+#include "core/dtype.h"
+#include "cuda/kernels/piece.h"
+#include "cuda/tile/pipeline.cuh"
+#include "cuda/tile/smem_tile.cuh"
+#include "plan/item_rows.h"
+
+namespace pagoda::cuda {
+
+// T: BFloat16 or Float16, the type of q, K and V. kHeadDim: head_dim rounded up to what is
+// compiled.
+template <class T_, int kHeadDim_>
+struct PrefillConfig {
+  using T = T_;
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
+  static constexpr int kGroupRows = 64;
+  static constexpr int kTileRows = kMathGroups * kGroupRows;
+  static constexpr int kTileKeys = 128;
+  static constexpr int kThreads = 128 * (1 + kMathGroups);  // and the warpgroup that fetches
+  static constexpr int kQueryWarps = 2;  // of it that bring Q; one brings K, one V
+  static constexpr int kKeyStages = 3;
+  static constexpr int kValueStages = 2;
+  static constexpr int kPieces = 2;  // each with its own query tile
+  using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
+  using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
+};
+
+struct PrefillSlot {
+  Piece piece;
+  ItemRows rows;
+  bool is_end;  // no piece; there are no more
+};
+
+template <class Config>
+struct PrefillSmem {
+  typename Config::QueryTile queries[Config::kPieces];  // then the output, on its way to memory
+  typename Config::KeyTile keys[Config::kKeyStages];
+  typename Config::KeyTile values[Config::kValueStages];
+  tile::Pipeline<Config::kKeyStages> key_ring;
+  tile::Pipeline<Config::kValueStages> value_ring;
+  tile::Pipeline<Config::kPieces> piece_ring;
+  sm90::Mbarrier query_full[Config::kPieces];
+  PrefillSlot pieces[Config::kPieces];
+};
+
+}  // namespace pagoda::cuda
+
+#endif  // PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_

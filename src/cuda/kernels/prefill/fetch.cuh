@@ -1,0 +1,197 @@
+// What the fetching warpgroup does: one warp walks the share and brings K,
+// one brings V, two bring Q.
+#ifndef PAGODA_CUDA_KERNELS_PREFILL_FETCH_CUH_
+#define PAGODA_CUDA_KERNELS_PREFILL_FETCH_CUH_
+
+#include "core/paged_kv.h"
+#include "cuda/kernels/prefill/config.h"
+#include "cuda/kernels/share_walk.cuh"
+#include "cuda/kernels/unit_walk.cuh"
+#include "cuda/kv_boxes.h"
+#include "cuda/sm90/ldst.cuh"
+#include "cuda/sm90/sync.cuh"
+#include "cuda/sm90/tma.cuh"
+
+namespace pagoda::cuda {
+
+// Fills a ring with the K or the V tiles of one piece after the other. Its warp's lanes issue a box
+// each.
+template <class Config, int kStages>
+class TileFetcher {
+ public:
+  using KeyTile = typename Config::KeyTile;
+
+  PAGODA_DEVICE TileFetcher(const PagedKvParams& kv, const TensorMap& map, int32_t log2_box_keys,
+                            KeyTile (&tiles)[kStages], tile::Pipeline<kStages>& ring)
+      : kv_(kv),
+        map_(map),
+        log2_box_keys_(log2_box_keys),
+        tiles_(tiles),
+        ring_(ring),
+        policy_(sm90::l2_evict_last()) {}
+
+  PAGODA_DEVICE void fetch(const Piece& piece) {
+    if (piece.kv.empty()) return;
+    const Run run{page_ids(kv_.block_table, piece.shape.seq), piece.kv, piece.kv_head};
+    const int32_t end = ceil_div(run.kv.end, Config::kTileKeys);
+    int32_t tile = run.kv.begin / Config::kTileKeys;
+    TokenSlot here = slot(run, tile, lane());
+    for (; tile < end; ++tile) {
+      const TokenSlot next = slot(run, tile + 1, lane());  // asked for a tile ahead
+      copy(run, tile, here);
+      here = next;
+    }
+  }
+
+ private:
+  struct Run {
+    const int32_t* pages;
+    KvRange kv;
+    int32_t head;
+  };
+
+  PAGODA_DEVICE static int32_t lane() { return static_cast<int32_t>(threadIdx.x % 32); }
+
+  // Where box `box` of a tile lies. A box without keys lies behind the last page, where the copy
+  // engine finds zeros: so nothing in a tile is left from before.
+  PAGODA_DEVICE TokenSlot slot(const Run& run, int32_t tile, int32_t box) const {
+    const int32_t key = tile * Config::kTileKeys + (box << log2_box_keys_);
+    const bool there = key < run.kv.end && key + (1 << log2_box_keys_) > run.kv.begin;
+    return there ? token_slot(run.pages, kv_.page_size, key) : TokenSlot{kv_.num_pages, 0};
+  }
+
+  // With tiny pages a lane has several boxes, the first of which is known beforehand.
+  PAGODA_DEVICE void copy(const Run& run, int32_t tile, TokenSlot first) {
+    ring_.acquire(cursor_);
+    sm90::Mbarrier& full = ring_.full(cursor_);
+    if (lane() == 0) sm90::arrive_expect_bytes(full, KeyTile::kBytes);
+    for (int32_t box = lane(); box < Config::kTileKeys >> log2_box_keys_; box += 32) {
+      const TokenSlot from = box < 32 ? first : slot(run, tile, box);
+#pragma unroll 1
+      for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
+        sm90::load_box(
+            tiles_[cursor_.stage].box_destination(box << log2_box_keys_, panel), &map_, full,
+            sm90::BoxStart{panel * KeyTile::kPanelCols, from.offset, 0, run.head, from.page},
+            policy_);
+      }
+    }
+    __syncwarp();
+    cursor_.advance();
+  }
+
+  const PagedKvParams& kv_;
+  const TensorMap& map_;
+  const int32_t log2_box_keys_;
+  KeyTile (&tiles_)[kStages];
+  tile::Pipeline<kStages>& ring_;
+  const sm90::L2Policy policy_;
+  tile::PipelineCursor<kStages> cursor_;
+};
+
+// The warp that walks the share, says what is to be done, and brings K.
+template <class Config>
+PAGODA_DEVICE void fetch_keys(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
+                              PrefillSmem<Config>& smem) {
+  TileFetcher<Config, Config::kKeyStages> fetcher(params.kv, boxes.k, boxes.log2_keys, smem.keys,
+                                                  smem.key_ring);
+  tile::PipelineCursor<Config::kPieces> cursor;
+  const auto publish = [&](auto&& fill) {
+    smem.piece_ring.acquire(cursor);
+    if (threadIdx.x % 32 == 0) {
+      fill(smem.pieces[cursor.stage]);
+      sm90::arrive(smem.piece_ring.full(cursor));
+    }
+    __syncwarp();
+    cursor.advance();
+  };
+  const auto run = [&](const Piece& piece) {
+    publish([&](PrefillSlot& slot) {
+      slot.piece = piece;
+      slot.rows = ItemRows(params, piece.shape, piece.row_begin, piece.num_rows);
+      slot.is_end = false;
+    });
+    fetcher.fetch(piece);
+  };
+  if (work.queue->num_units > 0) {
+    UnitWalk walk(params, work);
+    for (; !walk.done(); walk.next()) run(walk.piece());
+    walk.finish();
+  } else {
+    ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x));
+    for (; !walk.done(); walk.next()) run(walk.piece());
+  }
+  publish([](PrefillSlot& slot) { slot.is_end = true; });
+}
+
+// Calls use(slot, cursor) for each piece that is published. All lanes of a warp call this.
+template <class Config, class Use>
+PAGODA_DEVICE void for_each_piece(PrefillSmem<Config>& smem, Use&& use) {
+  for (tile::PipelineCursor<Config::kPieces> cursor;; cursor.advance()) {
+    smem.piece_ring.wait(cursor);
+    const PrefillSlot& slot = smem.pieces[cursor.stage];
+    if (slot.is_end) return;
+    use(slot, cursor);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) smem.piece_ring.release(cursor);
+  }
+}
+
+template <class Config>
+PAGODA_DEVICE void fetch_values(const AttentionParams& params, const KvBoxes& boxes,
+                                PrefillSmem<Config>& smem) {
+  TileFetcher<Config, Config::kValueStages> fetcher(params.kv, boxes.v, boxes.log2_keys,
+                                                    smem.values, smem.value_ring);
+  for_each_piece<Config>(smem, [&](const PrefillSlot& slot, auto) { fetcher.fetch(slot.piece); });
+}
+
+// Half of the query tile by each of two warps; rows and channels that are not there are zeros.
+template <class Config>
+PAGODA_DEVICE void copy_query(const AttentionParams& params, const PrefillSlot& slot, int warp,
+                              typename Config::QueryTile& tile) {
+  using T = typename Config::T;
+  static_assert(Config::kTileRows == 64 * Config::kQueryWarps);
+  constexpr int kChunks = Config::kHeadDim / 8;
+  constexpr int kRowsAtOnce = 32 / kChunks;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const auto* q = static_cast<const T*>(params.q.data);
+  // Where row lane, and row lane + 32, of the warp's 64 lies; -1: nowhere.
+  int64_t offset[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = 64 * warp + 32 * i + lane;
+    offset[i] = row < slot.rows.num_rows
+                    ? row_offset(params.q, slot.rows.first_token + slot.rows.q_idx(row),
+                                 slot.rows.q_head(slot.piece.kv_head, row))
+                    : -1;
+  }
+  const int column = lane % kChunks * 8;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll 4
+    for (int first = 0; first < 32; first += kRowsAtOnce) {
+      const int row = first + lane / kChunks;
+      const int64_t from = __shfl_sync(0xffffffffu, offset[i], row);
+      const bool there = from >= 0 && column < params.head_dim;
+      sm90::cp_async_16(tile.address(64 * warp + 32 * i + row, column),
+                        q + (there ? from + column : 0), there ? 16 : 0);
+    }
+  }
+  sm90::cp_async_commit();
+  sm90::cp_async_wait<0>();
+  sm90::fence_smem_for_async_proxy();
+}
+
+// A piece's slot, and with it its query tile, is free once all have released the one before.
+template <class Config>
+PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
+                                 PrefillSmem<Config>& smem) {
+  for_each_piece<Config>(smem, [&](const PrefillSlot& slot, auto cursor) {
+    copy_query<Config>(params, slot, warp, smem.queries[cursor.stage]);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);
+  });
+}
+
+}  // namespace pagoda::cuda
+
+#endif  // PAGODA_CUDA_KERNELS_PREFILL_FETCH_CUH_

@@ -1,0 +1,25 @@
+// The compiled prefill kernels, as a table. cmake/KernelInstances.cmake is the list.
+#ifndef PAGODA_CUDA_KERNELS_PREFILL_LAUNCH_H_
+#define PAGODA_CUDA_KERNELS_PREFILL_LAUNCH_H_
+
+#include <cuda_runtime_api.h>
+
+#include "cuda/kernels/work.h"
+#include "cuda/kv_boxes.h"
+
+namespace pagoda::cuda {
+
+struct PrefillKernel {
+  DType dtype;
+  int32_t head_dim;  // the largest that it takes
+  int32_t tile_rows;
+  cudaError_t (*launch)(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
+                        cudaStream_t stream);
+};
+
+// The kernel with the smallest head_dim that holds the problem's, or null.
+const PrefillKernel* find_prefill_kernel(DType dtype, int32_t head_dim);
+
+}  // namespace pagoda::cuda
+
+#endif  // PAGODA_CUDA_KERNELS_PREFILL_LAUNCH_H_

@@ -1,0 +1,196 @@
+// What one warpgroup computes: 64 rows against 128 keys at a time, in wgmma. Scores, weights and
+// outputs stay in registers. A thread has two rows of the 64 and a quarter of their columns
+// (tile::Fragment says which).
+#ifndef PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_
+#define PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_
+
+#include "cuda/kernels/prefill/config.h"
+#include "cuda/sm90/wgmma.cuh"
+#include "cuda/tile/fragment.cuh"
+#include "semantics/mask.h"
+#include "semantics/softmax.h"
+
+namespace pagoda::cuda {
+
+// Where a thread's two rows, and its warpgroup's 64, stand among the keys. Masks are intervals.
+struct GroupRows {
+  KvRange lane[2];   // what each of the thread's rows sees
+  KvRange unmasked;  // keys that all rows of the group see
+
+  PAGODA_DEVICE GroupRows(const ItemRows& rows, int first_row, KvRange there) {
+    const int last = rows.num_rows - 1;
+    const int thread = static_cast<int>(threadIdx.x % 128);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      // Rows past the last repeat it; nothing is written for them.
+      const int row = min_of(first_row + thread / 32 * 16 + thread % 32 / 4 + 8 * i, last);
+      lane[i] = interval_kv(rows.rule, rows.q_pos(row));
+      lane[i] = {max_of(lane[i].begin, there.begin), min_of(lane[i].end, there.end)};
+    }
+    const KvRange first = interval_kv(rows.rule, rows.q_pos(min_of(first_row, last)));
+    const KvRange final = interval_kv(rows.rule, rows.q_pos(min_of(first_row + 63, last)));
+    unmasked = {max_of(final.begin, there.begin), min_of(first.end, there.end)};
+  }
+};
+
+template <class Config>
+class GroupMath {
+ public:
+  using T = typename Config::T;
+  using KeyTile = typename Config::KeyTile;
+  static constexpr int kKeys = Config::kTileKeys;
+
+  tile::Fragment<Config::kHeadDim> out;
+
+  PAGODA_DEVICE explicit GroupMath(float scale_log2) : scale_log2_(scale_log2) {
+    out.fill(0.0f);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) max_[i] = -kInfinity, sum_[i] = 0.0f;
+  }
+
+  // Begins scores <- Q K^T.
+  PAGODA_DEVICE void begin_scores(const typename Config::QueryTile& query, int first_row,
+                                  const KeyTile& keys) {
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < Config::kHeadDim; k += 16) {
+      sm90::wgmma_ss<T>(scores_.at, query.k_major(first_row, k), keys.k_major(0, k), k > 0);
+    }
+    sm90::wgmma_commit();
+  }
+
+  // Begins out += weights V.
+  PAGODA_DEVICE void begin_values(const KeyTile& values) {
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      sm90::wgmma_rs<T, sm90::Major::kMn>(out.at, weights_[k], values.mn_major(16 * k, 0), true);
+    }
+    sm90::wgmma_commit();
+  }
+
+  PAGODA_DEVICE void pin_scores() {
+    sm90::pin_registers(scores_.at);
+  }
+  PAGODA_DEVICE void pin_out() {
+    sm90::pin_registers(out.at);
+  }
+
+  // Scores of keys that a row does not see become -inf.
+  PAGODA_DEVICE void hide(const GroupRows& rows, int32_t first_key) {
+    const int32_t key = first_key + 2 * static_cast<int32_t>(threadIdx.x % 4);
+#pragma unroll
+    for (int i = 0; i < scores_.kSize; ++i) {
+      const KvRange& kv = rows.lane[scores_.row_slot(i)];
+      const int32_t at = key + 8 * (i >> 2) + (i & 1);
+      if (at < kv.begin || at >= kv.end) scores_.at[i] = -kInfinity;
+    }
+  }
+
+  // Scores become weights; returns what the outputs so far are multiplied by.
+  PAGODA_DEVICE void soften(float (&rescale)[2]) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float largest = tile::quad_max(scores_.row_max(row, max_[row]));
+      // Subtracting before scaling is exact where it matters: the largest weight is 1.
+      const float anchor = softmax_anchor(largest);
+      rescale[row] = sm90::exp2_approx((max_[row] - anchor) * scale_log2_);
+      max_[row] = largest;
+      float sum = 0.0f;
+#pragma unroll
+      for (int i = 0; i < scores_.kSize; ++i) {
+        if (scores_.row_slot(i) != row) continue;
+        scores_.at[i] = sm90::exp2_approx((scores_.at[i] - anchor) * scale_log2_);
+        sum += scores_.at[i];
+      }
+      sum_[row] = sum_[row] * rescale[row] + sum;
+    }
+  }
+
+  // The rounded weights, as an operand: only once the last product with the former ones is done.
+  PAGODA_DEVICE void pack_weights() {
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) scores_.template to_a_operand<T>(k, weights_[k]);
+  }
+
+  PAGODA_DEVICE void rescale_out(const float (&factor)[2]) {
+    // Maxima settle after a few tiles.
+    if (!__any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) return;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) out.scale_row(row, factor[row]);
+  }
+
+  // Of all threads of the warpgroup: are the values of the tile's keys [begin, end) finite? 0 * NaN
+  // is NaN, so others must not be multiplied where weights are 0 because keys are hidden.
+  PAGODA_DEVICE static bool all_finite(const KeyTile& values, int begin, int end) {
+    constexpr int kChunks = Config::kHeadDim / 8;
+    bool finite = true;
+#pragma unroll 2
+    for (int i = begin * kChunks + static_cast<int>(threadIdx.x % 128); i < end * kChunks;
+         i += 128) {
+      const uint4 bits = sm90::load_shared_16(values.address(i / kChunks, i % kChunks * 8));
+      for (const uint32_t pair : {bits.x, bits.y, bits.z, bits.w}) {
+        const float low = to_float(T{static_cast<uint16_t>(pair)});
+        const float high = to_float(T{static_cast<uint16_t>(pair >> 16)});
+        finite = finite && low - low == 0.0f && high - high == 0.0f;
+      }
+    }
+    return finite;
+  }
+
+  // out += weights V, value by value, leaving hidden keys out.
+  PAGODA_DEVICE void add_values_singly(const KeyTile& values, const GroupRows& rows,
+                                       int32_t first_key) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll 1
+    for (int key = 0; key < kKeys; ++key) {
+      const int owner = (lane & ~3) | (key % 8 / 2);
+      const uint32_t kept[2] = {weight_pair(key, 0), weight_pair(key, 1)};
+      float weight[2];
+      bool sees[2];
+#pragma unroll
+      for (int row = 0; row < 2; ++row) {
+        const uint32_t pair = __shfl_sync(0xffffffffu, kept[row], owner);
+        weight[row] = to_float(T{static_cast<uint16_t>(key % 2 == 0 ? pair : pair >> 16)});
+        const int32_t at = first_key + key;
+        sees[row] = at >= rows.lane[row].begin && at < rows.lane[row].end;
+      }
+#pragma unroll
+      for (int i = 0; i < out.kSize; ++i) {
+        const int column = 8 * (i >> 2) + 2 * (lane % 4) + (i & 1);
+        const T value = *reinterpret_cast<const T*>(values.bytes + KeyTile::offset(key, column));
+        if (sees[out.row_slot(i)]) out.at[i] += weight[out.row_slot(i)] * to_float(value);
+      }
+    }
+  }
+
+  // The state of the thread's row 0 or 1.
+  PAGODA_DEVICE SoftmaxState state(int row) const {
+    return {max_[row] * scale_log2_, tile::quad_sum(sum_[row])};
+  }
+
+ private:
+  // This thread's pair of weights of keys near `key`, if it has one: every candidate is looked at,
+  // for choosing by index would put the registers into memory.
+  PAGODA_DEVICE uint32_t weight_pair(int key, int row) const {
+    uint32_t pair = 0;
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (key / 8 == 2 * k + half) pair = weights_[k][2 * half + row];
+      }
+    }
+    return pair;
+  }
+
+  const float scale_log2_;
+  tile::Fragment<kKeys> scores_;
+  uint32_t weights_[kKeys / 16][4];
+  float max_[2];  // of the scores, not scaled
+  float sum_[2];
+};
+
+}  // namespace pagoda::cuda
+
+#endif  // PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_

@@ -1,0 +1,116 @@
+#include "cuda/step_layout.h"
+
+namespace pagoda::cuda {
+namespace {
+
+constexpr size_t kAlign = 256;
+
+// Cost is keys. A share of fewer keys than this spends more on starting and joining than it saves.
+constexpr int64_t kMinShare = 256;
+// A piece costs its worker as much time as so many keys, measured on batches of unequal pieces.
+constexpr int64_t kAttentionPieceCost = 104;
+constexpr int64_t kPrefillPieceCost = 400;
+// Shorter row tiles of the prefill kernel stay whole: two pieces and their join cost more.
+constexpr int64_t kPrefillMinCut = 2048;
+// What cutting costs there altogether: one more piece, and the joins at the end.
+constexpr int64_t kPrefillCutCost = 800;
+
+// What the plan of one kernel depends on besides lengths.
+struct KernelShape {
+  int32_t tile_rows;
+  int32_t num_workers;
+  bool few_rows;   // takes sequences of up to kFewRows packed rows
+  bool many_rows;  // takes those of more
+  int64_t piece_cost;
+  int64_t min_cut;
+  int64_t cut_cost;
+};
+
+PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, const KernelShape& kernel) {
+  const bool fixed = policy == SplitPolicy::kFixed;
+  PlanConfig config;
+  for (RouteShape& route : config.routes) {
+    route = {.tile_rows = kernel.tile_rows, .heads_per_item = 1, .rows_per_unit = kernel.tile_rows};
+  }
+  // One arithmetic for every row, however its sequence is cut: batch invariance.
+  config.few_rows_max = fixed ? 0 : kFewRows;
+  config.num_workers = kernel.num_workers;
+  // A share is never shorter than a cell.
+  config.min_share = fixed ? max_of(kMinShare, fixed_split_keys + kernel.piece_cost) : kMinShare;
+  config.item_cost = kernel.piece_cost;
+  config.min_cut = kernel.min_cut;
+  config.cut_cost = kernel.cut_cost;
+  config.is_planned[static_cast<int>(Route::kFewRows)] = kernel.few_rows;
+  config.is_planned[static_cast<int>(Route::kManyRows)] = kernel.many_rows;
+  config.policy = policy;
+  config.fixed_split_keys = fixed_split_keys;
+  return config;
+}
+
+// Hands out a workspace piece by piece; from null on, it only counts.
+class Places {
+ public:
+  explicit Places(void* base) : base_(static_cast<std::byte*>(base)) {}
+
+  template <class T>
+  void take(T** array, int64_t count) {
+    if (base_ != nullptr) *array = reinterpret_cast<T*>(base_ + bytes_);
+    bytes_ = round_up(bytes_ + sizeof(T) * static_cast<size_t>(count), kAlign);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* base_;
+  size_t bytes_ = 0;
+};
+
+void add_work(const Sizes& sizes, const KernelShape& kernel, Places* places, Works* works) {
+  Work& work = works->of[works->count++];
+  work.config = plan_config(sizes.policy, sizes.fixed_split_keys, kernel);
+  work.tile_rows = kernel.tile_rows;
+  const ShareLimits limits =
+      share_limits(work.config, sizes.num_tokens, sizes.num_seqs, sizes.max_seqlen_k, sizes.group);
+  work.cells_per_share = limits.cells_per_share;
+  const auto take_rows = [&](Rows* rows, int64_t count) {
+    places->take(&rows->out, count * sizes.kernel_head_dim);
+    places->take(&rows->state, count);
+  };
+  const bool fixed = sizes.policy == SplitPolicy::kFixed;
+  places->take(&work.queue, 1);
+  places->take(&work.bounds, kernel.num_workers + 1);
+  take_rows(&work.partials, limits.max_partial_rows);
+  take_rows(&work.totals, fixed ? int64_t{kernel.num_workers} * kernel.tile_rows : 0);
+  places->take(&work.tile_begin, sizes.num_seqs + 1);
+  places->take(&work.cost_begin, limits.max_tiles + 1);
+}
+
+}  // namespace
+
+size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const PrefillKernel* prefill,
+               int32_t num_sms, void* base, Works* works) {
+  Places places(base);
+  works->count = 0;
+  add_work(sizes,
+           {.tile_rows = attention.tile_rows,
+            .num_workers = num_sms * attention.ctas_per_sm,
+            .few_rows = true,
+            .many_rows = prefill == nullptr,
+            .piece_cost = kAttentionPieceCost,
+            .min_cut = 0,
+            .cut_cost = 0},
+           &places, works);
+  if (prefill != nullptr) {
+    add_work(sizes,
+             {.tile_rows = prefill->tile_rows,
+              .num_workers = num_sms,
+              .few_rows = false,
+              .many_rows = true,
+              .piece_cost = kPrefillPieceCost,
+              .min_cut = kPrefillMinCut,
+              .cut_cost = kPrefillCutCost},
+             &places, works);
+  }
+  return places.bytes();
+}
+
+}  // namespace pagoda::cuda
