@@ -3,6 +3,7 @@
 #ifndef PAGODA_CPU_FINISH_ROWS_H_
 #define PAGODA_CPU_FINISH_ROWS_H_
 
+#include "cpu/convert_run_impl.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 #include "plan/item_rows.h"
@@ -23,38 +24,13 @@ void join_rows(RowStates a, RowStates b, int32_t num_rows, int32_t head_dim) {
   }
 }
 
-PAGODA_HD void store_value(float* p, float x) {
-  *p = x;
-}
-PAGODA_HD void store_value(BFloat16* p, float x) {
-  *p = to_bfloat16(x);
-}
-PAGODA_HD void store_value(Float16* p, float x) {
-  *p = to_float16(x);
-}
-PAGODA_HD void store_value(Float8E4M3* p, float x) {
-  *p = to_float8_e4m3(x);
-}
-
-template <class T>
-PAGODA_HD void store_row(void* destination, int64_t offset, const float* row, float factor,
-                         int32_t head_dim) {
-  T* out = static_cast<T*>(destination) + offset;
-  for (int32_t d = 0; d < head_dim; ++d) store_value(out + d, row[d] * factor);
-}
-
-PAGODA_HD void store_out_row(const RowsParams& out, int64_t offset, const float* row, float factor,
-                             int32_t head_dim) {
-  switch (out.dtype) {
-    case DType::kFloat32:
-      return store_row<float>(out.data, offset, row, factor, head_dim);
-    case DType::kFloat16:
-      return store_row<Float16>(out.data, offset, row, factor, head_dim);
-    case DType::kBFloat16:
-      return store_row<BFloat16>(out.data, offset, row, factor, head_dim);
-    default:
-      return store_row<Float8E4M3>(out.data, offset, row, factor, head_dim);
+// Rounds a row, which is used up, to where and as what `out` has it.
+void store_out_row(const RowsParams& out, int64_t offset, float* row, float factor,
+                   int32_t head_dim) {
+  for (int32_t d = 0; d < head_dim; d += kLanes) {
+    (F32::load(row + d) * F32(factor)).store(row + d);
   }
+  narrow_run(row, head_dim, Elements{out.data, out.dtype}.at(offset));
 }
 
 void finish_rows(const AttentionParams& params, const WorkItem& item, RowStates states) {
