@@ -12,6 +12,8 @@ namespace pagoda {
 // What AttentionProblem::fixed_split_keys = 0 stands for.
 constexpr int32_t kDefaultFixedSplitKeys = 1024;
 
+constexpr int32_t kMaxHeadDim = 256;
+
 // Rows of [num_tokens, num_heads, head_dim]; the last stride is 1.
 struct RowsParams {
   void* data;

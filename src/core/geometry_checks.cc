@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/attention_params.h"
 #include "core/checks.h"
 #include "core/kv_checks.h"
 
@@ -9,7 +10,6 @@ namespace pagoda {
 namespace {
 
 constexpr int32_t kHeadDimMultiple = 8;
-constexpr int32_t kMaxHeadDim = 256;
 
 Status check_q(const TensorView& q, ProblemUse use) {
   PAGODA_RETURN_IF_ERROR(check_tensor(q,

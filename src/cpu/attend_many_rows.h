@@ -52,7 +52,7 @@ struct ManyRowsScratch {
   Strip strip;
   alignas(64) float scores[kStripKeys][kBandRows];
   alignas(64) int32_t visible[kStripKeys][kBandRows];  // -1 or 0
-  alignas(64) float row[256];
+  alignas(64) float row[kMaxHeadDim];
   // Behind it, by head_dim: q and out [band][head_dim][kBandRows], k and v [kStripKeys][head_dim].
 };
 

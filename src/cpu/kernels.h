@@ -14,8 +14,9 @@
 
 namespace pagoda::cpu {
 
-// Rows of f32 outputs begin this many floats apart: whole vectors of every instruction set.
-constexpr int32_t kRowAlign = 16;
+// Rows of f32 outputs begin this many floats apart: whole vectors of every instruction set,
+// of bf16 too.
+constexpr int32_t kRowAlign = 32;
 
 // Results of an item's rows over some keys, before normalisation: row h * num_rows + r is packed
 // row r of the item's h-th KV head. `out` is relative to the row's maximum.

@@ -2,6 +2,8 @@
 #ifndef PAGODA_CPU_LOAD_ROWS_H_
 #define PAGODA_CPU_LOAD_ROWS_H_
 
+#include <type_traits>
+
 #include "core/dtype.h"
 #include "cpu/simd.h"
 
@@ -103,6 +105,14 @@ PAGODA_HD F32 load_elements(const int8_t* p, int count) {
   // Sign extension: shift the byte up, then down again.
   const RawI32 wide = widen(load_raw<RawU8>(p, count)) << 24;
   return F32(I32(RawI32(wide >> 24)));
+}
+
+// bf16 holds every value of T exactly.
+template <class T>
+constexpr bool kHeldByBf16 = sizeof(T) == 1 || std::is_same_v<T, BFloat16>;
+
+PAGODA_HD bool held_by_bf16(DType dtype) {
+  return dtype != DType::kFloat32 && dtype != DType::kFloat16;
 }
 
 // Calls visit(T{}) with the C++ type of `dtype`.

@@ -18,9 +18,9 @@ constexpr size_t kAlign = 64;
 // The batch is cut for this many workers whatever their number is, so that results do not depend
 // on it; enough for a socket to stay busy, few enough that joining costs nothing.
 constexpr int32_t kShares = 64;
-// About 1 MB of 16-bit K and V at head_dim 128, 100 us of one core: less, and starting items and
+// About 2 MB of 16-bit K and V at head_dim 128, 100 us of one core: less, and starting items and
 // joining their results shows.
-constexpr int64_t kMinShare = 2048;
+constexpr int64_t kMinShare = 4096;
 
 struct PlanSizes {
   int64_t num_tokens;

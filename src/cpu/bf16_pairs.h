@@ -1,0 +1,101 @@
+// Vectors of bf16 pairs and their dot products, where the instruction set has them: twice the
+// multiply-adds of f32. A product of two bf16 is exact in f32; sums are f32. Subnormals count as 0.
+#ifndef PAGODA_CPU_BF16_PAIRS_H_
+#define PAGODA_CPU_BF16_PAIRS_H_
+
+#include "core/dtype.h"
+#include "cpu/load_rows.h"
+#include "cpu/simd.h"
+
+#if defined(__AVX512BF16__)
+#define PAGODA_HAS_BF16_DOT 1
+#else
+#define PAGODA_HAS_BF16_DOT 0
+#endif
+
+#if PAGODA_HAS_BF16_DOT
+namespace pagoda::cpu {
+namespace {
+
+constexpr int kBf16Lanes = 2 * kLanes;
+
+// kBf16Lanes elements; a pair is two neighbours, one 32-bit lane.
+struct Bf16Pairs {
+  RawI32 raw;
+
+  PAGODA_HD static Bf16Pairs load(const BFloat16* p) {
+    Bf16Pairs v;
+    __builtin_memcpy(&v.raw, p, kVectorBytes);
+    return v;
+  }
+  // `count` elements, zeros after them.
+  PAGODA_HD static Bf16Pairs load(const BFloat16* p, int count) {
+    if (count == kBf16Lanes) return load(p);
+    return {bit_cast<RawI32>(_mm512_maskz_loadu_epi16((__mmask32{1} << count) - 1, p))};
+  }
+  // The same pair in every lane.
+  PAGODA_HD static Bf16Pairs broadcast(const BFloat16* pair) {
+    int32_t bits;
+    __builtin_memcpy(&bits, pair, sizeof(bits));
+    return {bits - RawI32{}};
+  }
+  PAGODA_HD void store(BFloat16* p) const { __builtin_memcpy(p, &raw, kVectorBytes); }
+};
+
+// sum + a.first * b.first + a.second * b.second, lane by lane.
+PAGODA_HD F32 dot(Bf16Pairs a, Bf16Pairs b, F32 sum) {
+  return F32(bit_cast<RawF32>(
+      _mm512_dpbf16_ps(sum.raw, bit_cast<__m512bh>(a.raw), bit_cast<__m512bh>(b.raw))));
+}
+
+template <int... kIndex>
+PAGODA_HD __m512i interleave_index(int first, std::integer_sequence<int, kIndex...>) {
+  using RawI16 [[gnu::vector_size(kVectorBytes)]] = int16_t;
+  const RawI16 index = {static_cast<int16_t>(kIndex / 2 + kIndex % 2 * kBf16Lanes)...};
+  return bit_cast<__m512i>(RawI16(index + static_cast<int16_t>(first)));
+}
+
+// Lane i of the result is the pair {a[first + i], b[first + i]}, first = 0 or kLanes.
+PAGODA_HD Bf16Pairs interleave(Bf16Pairs a, Bf16Pairs b, int first) {
+  const __m512i index = interleave_index(first, std::make_integer_sequence<int, kBf16Lanes>());
+  return {bit_cast<RawI32>(
+      _mm512_permutex2var_epi16(bit_cast<__m512i>(a.raw), index, bit_cast<__m512i>(b.raw)))};
+}
+
+// low and then high, rounded to nearest even.
+PAGODA_HD Bf16Pairs to_bf16_pairs(F32 low, F32 high) {
+  return {bit_cast<RawI32>(_mm512_cvtne2ps_pbh(high.raw, low.raw))};
+}
+
+// kLanes elements, rounded to nearest even.
+PAGODA_HD void store_bf16(BFloat16* p, F32 x) {
+  const __m256bh narrow = _mm512_cvtneps_pbh(x.raw);
+  __builtin_memcpy(p, &narrow, sizeof(narrow));
+}
+
+// `count` elements, a multiple of 8, of any type; exact where held_by_bf16(). Zeros after them.
+PAGODA_HD Bf16Pairs load_bf16(const BFloat16* p, int count) {
+  return Bf16Pairs::load(p, count);
+}
+template <class T>
+PAGODA_HD Bf16Pairs load_bf16(const T* p, int count) {
+  const int low = count < kLanes ? count : kLanes;
+  return to_bf16_pairs(load_elements(p, low),
+                       count > low ? load_elements(p + low, count - low) : F32(0.0f));
+}
+
+// As load_rows.h's, to bf16.
+template <class T>
+PAGODA_HD void load_row(BFloat16* destination, const T* source, int32_t head_dim) {
+  int32_t d = 0;
+  for (; d + kBf16Lanes <= head_dim; d += kBf16Lanes) {
+    load_bf16(source + d, kBf16Lanes).store(destination + d);
+  }
+  if (d < head_dim) load_bf16(source + d, head_dim - d).store(destination + d);
+}
+
+}  // namespace
+}  // namespace pagoda::cpu
+#endif  // PAGODA_HAS_BF16_DOT
+
+#endif  // PAGODA_CPU_BF16_PAIRS_H_

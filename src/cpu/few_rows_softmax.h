@@ -1,0 +1,149 @@
+// The few-rows kernels' softmax over a tile: dots to weights, and values that are not finite.
+#ifndef PAGODA_CPU_FEW_ROWS_SOFTMAX_H_
+#define PAGODA_CPU_FEW_ROWS_SOFTMAX_H_
+
+#include "cpu/few_rows_tile.h"
+#include "plan/item_rows.h"
+#include "semantics/score.h"
+#include "semantics/softmax.h"
+
+namespace pagoda::cpu {
+namespace {
+
+// Dots of one row with a tile's keys to base-2 logits, hidden keys -inf.
+PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, const KeyTile& tile,
+                          int32_t kv_head, int32_t row, float scale, const float* token_scale,
+                          F32 (&x)[kTileVectors]) {
+  const int32_t q_pos = rows.q_pos(row);
+  const int32_t end = tile.begin + tile.keys.num_keys;
+  const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
+  const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
+  for (int g = 0; g < kTileVectors; ++g) {
+    const int32_t first = tile.begin + g * kLanes;
+    const I32 key = I32(first) + I32::iota();
+    F32 key_scale(scale);
+    if (token_scale != nullptr) key_scale = key_scale * F32::load(token_scale + g * kLanes);
+    ScorePlace<F32> place{F32(slope), F32(key - I32(q_pos)), F32(0.0f)};
+    if (Bias::active(params.score)) {
+      for (int i = 0; i < kLanes; ++i) {
+        place.bias.raw[i] = Bias::value(params.score, rows.seq, rows.q_idx(row),
+                                        first + i - rows.rule.context_len());
+      }
+    }
+    x[g] = logit(params.score, x[g], key_scale, place) * F32(kLog2e);
+    if (!tile.masked) continue;
+    Mask32 visible = (key >= I32(kv.begin)) & (key < I32(min_of(kv.end, end)));
+    if (!is_interval(rows.rule)) {
+      for (int i = 0; i < kLanes; ++i) {
+        if (visible.raw[i] != 0 && !is_visible(rows.rule, q_pos, first + i)) visible.raw[i] = 0;
+      }
+    }
+    x[g] = select(visible, x[g], F32(-kInfinity));
+  }
+}
+
+// The online softmax over one tile: logits become weights, states move on, and what the rows'
+// outputs so far are multiplied by is set. One step for all rows, then the next: each is a chain of
+// latencies, and rows do not wait for each other.
+template <int kRows>
+PAGODA_HD void update_rows(SoftmaxState* states, const F32 (&x)[kRows][kTileVectors],
+                           Weighed<kRows>* weighed) {
+  float old_max[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    F32 largest = x[r][0];
+    for (int g = 1; g < kTileVectors; ++g) largest = max_lanes(largest, x[r][g]);
+    const float tile_max = max_of_lanes(largest);
+    old_max[r] = states[r].max_log2;
+    if (old_max[r] < tile_max) states[r].max_log2 = tile_max;
+  }
+  float sums[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    const F32 anchor(softmax_anchor(states[r].max_log2));
+    F32 sum(0.0f);
+    for (int g = 0; g < kTileVectors; ++g) {
+      const F32 weight = softmax_weight(x[r][g], anchor);
+      sum = sum + weight;
+      weight.store(weighed->weights[r] + g * kLanes);
+    }
+    sums[r] = sum_lanes(sum);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const float max = states[r].max_log2;
+    float factor = 1.0f;
+    if (old_max[r] < max) factor = exp2_of(F32(old_max[r] - softmax_anchor(max))).raw[0];
+    states[r].sum = states[r].sum * factor + sums[r];
+    weighed->factors[r] = factor;
+  }
+}
+
+// The weights of V with its scale per token, which is garbage where the key is hidden.
+PAGODA_HD void scale_weights(const F32 (&x)[kTileVectors], const float* v_scale, float* weights) {
+  for (int g = 0; g < kTileVectors; ++g) {
+    const F32 weight = F32::load(weights + g * kLanes) * F32::load(v_scale + g * kLanes);
+    select(x[g] == F32(-kInfinity), F32(0.0f), weight).store(weights + g * kLanes);
+  }
+}
+
+// A difference that is not 0 is NaN: of infinities, or of NaN.
+template <class T>
+PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
+  F32 zero(0.0f);
+  int32_t d = 0;
+  const auto step = [&](int count) {
+    const F32 x = load_elements(row + d, count);
+    zero = zero + (x - x);
+  };
+  for (; d + kLanes <= head_dim; d += kLanes) step(kLanes);
+  if (d < head_dim) step(kLanes / 2);
+  return sum_lanes(zero) == 0.0f;
+}
+
+// Values that are not finite, in a tile that rows see in part: 0 * NaN is NaN, so they are taken
+// out of the sum, and added to the rows that see them.
+template <int kRows>
+struct InfiniteValues {
+  int32_t num_keys = 0;
+  int64_t v_offset[kTileKeys];
+  float weights[kRows][kTileKeys];
+  bool visible[kRows][kTileKeys];
+};
+
+template <class T, int kRows>
+void take_infinite(const HeadTile<T>& head, const F32 (&x)[kRows][kTileVectors], int32_t head_dim,
+                   Weighed<kRows>* weighed, InfiniteValues<kRows>* infinite) {
+  int32_t kept = 0;
+  for (int32_t i = 0; i < weighed->num_keys; ++i) {
+    const int64_t offset = weighed->v_offset[i];
+    const bool is_finite = is_finite_row(head.v + offset, head_dim);
+    const int32_t n = infinite->num_keys;
+    for (int r = 0; r < kRows; ++r) {
+      const float weight = weighed->weights[r][i];
+      infinite->weights[r][n] = weight;
+      infinite->visible[r][n] = x[r][i / kLanes].raw[i % kLanes] != -kInfinity;
+      weighed->weights[r][kept] = weight;
+    }
+    infinite->v_offset[n] = offset;
+    weighed->v_offset[kept] = offset;
+    infinite->num_keys += !is_finite;
+    kept += is_finite;
+  }
+  weighed->num_keys = kept;
+}
+
+template <class T, int kRows>
+void add_infinite(const HeadTile<T>& head, const InfiniteValues<kRows>& infinite, int32_t head_dim,
+                  RowStates result) {
+  for (int32_t i = 0; i < infinite.num_keys; ++i) {
+    const T* row = head.v + infinite.v_offset[i];
+    for (int r = 0; r < kRows; ++r) {
+      if (!infinite.visible[r][i]) continue;
+      float* out = result.out + r * result.out_stride;
+      for (int32_t d = 0; d < head_dim; ++d) out[d] += infinite.weights[r][i] * to_float(row[d]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pagoda::cpu
+
+#endif  // PAGODA_CPU_FEW_ROWS_SOFTMAX_H_

@@ -1,0 +1,137 @@
+// What the few-rows kernels read: a tile of keys of one sequence, where its rows lie, and which
+// rows are fetched meanwhile.
+#ifndef PAGODA_CPU_FEW_ROWS_TILE_H_
+#define PAGODA_CPU_FEW_ROWS_TILE_H_
+
+#include "core/arith.h"
+#include "core/paged_kv.h"
+#include "cpu/kernels.h"
+#include "cpu/load_rows.h"
+#include "cpu/simd.h"
+
+namespace pagoda::cpu {
+namespace {
+
+constexpr int kTileKeys = 16;
+constexpr int kTileVectors = kTileKeys / kLanes;
+
+// Where the rows of some keys lie, without their head. Past num_keys the last key repeats, so that
+// whole tiles can be read.
+struct KeyRows {
+  int32_t num_keys;  // 1 to kTileKeys, or 0
+  TokenSlot slots[kTileKeys];
+  int64_t k_offset[kTileKeys];
+  int64_t v_offset[kTileKeys];
+
+  PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, int32_t begin, int32_t end)
+      : num_keys(max_of(end - begin, 0)) {
+    if (num_keys == 0) return;
+    const int32_t* page = pages + begin / kv.page_size;
+    TokenSlot slot{*page, begin % kv.page_size};
+    for (int i = 0; i < kTileKeys; ++i) {
+      slots[i] = slot;
+      k_offset[i] = row_offset(kv.k, slot, 0);
+      v_offset[i] = row_offset(kv.v, slot, 0);
+      if (i + 1 >= num_keys) continue;
+      if (++slot.offset == kv.page_size) slot = {*++page, 0};
+    }
+  }
+};
+
+// Brings the rows of a later tile into L2, a few at a time between those being computed: in bursts
+// they would wait for each other. They come in the order of an NHD cache in memory, all heads of a
+// token before the next token, so that the DRAM and the processor's own prefetcher see a stream.
+class RowFetcher {
+ public:
+  PAGODA_HD RowFetcher(const PagedKvParams& kv, const KeyRows& rows, const WorkItem& item,
+                       int32_t head_dim, int32_t element_bytes)
+      : k_(kv.k, rows.k_offset, item.kv_head, element_bytes),
+        v_(kv.v, rows.v_offset, item.kv_head, element_bytes),
+        row_bytes_(head_dim * element_bytes),
+        num_heads_(item.num_kv_heads),
+        num_keys_(rows.num_keys) {}
+
+  // The next head of the tile being computed: time for as many rows as it has itself.
+  PAGODA_HD void start_head() { allowance_ = kTileKeys; }
+
+  // K and V of the next `count` keys and heads.
+  PAGODA_HD void fetch(int32_t count) {
+    for (count = min_of(count, allowance_); count > 0 && key_ < num_keys_; --count) {
+      k_.fetch(key_, head_, row_bytes_);
+      v_.fetch(key_, head_, row_bytes_);
+      --allowance_;
+      if (++head_ < num_heads_) continue;
+      head_ = 0;
+      ++key_;
+    }
+  }
+
+ private:
+  struct Rows {
+    const char* first;  // of the item's heads; + offset: a row
+    const int64_t* offsets;
+    int64_t head_bytes;
+    int32_t element_bytes;
+
+    PAGODA_HD Rows(const PagesParams& pages, const int64_t* row_offsets, int32_t kv_head,
+                   int32_t bytes)
+        : first(static_cast<const char*>(pages.data) + kv_head * pages.head_stride * bytes),
+          offsets(row_offsets),
+          head_bytes(pages.head_stride * bytes),
+          element_bytes(bytes) {}
+
+    PAGODA_HD void fetch(int32_t key, int32_t head, int32_t row_bytes) const {
+      constexpr int32_t kLineBytes = 64;
+      const char* row = first + offsets[key] * element_bytes + head * head_bytes;
+      for (; row_bytes >= 4 * kLineBytes; row_bytes -= 4 * kLineBytes, row += 4 * kLineBytes) {
+        for (int i = 0; i < 4; ++i) __builtin_prefetch(row + i * kLineBytes, 0, 2);
+      }
+      for (; row_bytes > 0; row_bytes -= kLineBytes, row += kLineBytes) {
+        __builtin_prefetch(row, 0, 2);
+      }
+    }
+  };
+
+  Rows k_;
+  Rows v_;
+  int32_t row_bytes_;
+  int32_t num_heads_;
+  int32_t num_keys_;
+  int32_t head_ = 0;
+  int32_t key_ = 0;
+  int32_t allowance_ = 0;
+};
+
+struct KeyTile {
+  int32_t begin;
+  bool masked;  // some row does not see some key
+  KeyRows keys;
+  RowFetcher* fetcher;
+};
+
+// The rows of one head in one tile: in the pages, or as T in the kernel's scratch.
+template <class T>
+struct HeadTile {
+  const KeyTile& tile;
+  const T* k;  // + k_offset: a row
+  const T* v;
+  const int64_t* k_offset;
+  const int64_t* v_offset;
+  bool has_token_scales;
+  alignas(64) float k_scale[kTileKeys];
+  alignas(64) float v_scale[kTileKeys];
+};
+
+// The values that rows add up: where they lie, and each row's weight of each.
+template <int kRows>
+struct Weighed {
+  int32_t num_keys;
+  int64_t v_offset[kTileKeys];
+  alignas(64) float weights[kRows][kTileKeys];
+  float factors[kRows];  // of what the rows have so far
+};
+
+}  // namespace
+}  // namespace pagoda::cpu
+
+#endif  // PAGODA_CPU_FEW_ROWS_TILE_H_
