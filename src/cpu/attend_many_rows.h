@@ -1,13 +1,16 @@
 // Prefill and chunks: the rows lie in the vector lanes. Q is packed once, transposed; K and V are
-// widened to f32 a strip of keys at a time and broadcast element by element. So softmax, masks and
-// score transforms are all per lane, any head ratio fills the lanes, and nothing is summed across
-// them. What a row computes does not depend on which rows lie beside it.
+// packed a strip of keys at a time and broadcast, element by element or by pairs. So softmax, masks
+// and score transforms are all per lane, any head ratio fills the lanes, and nothing is summed
+// across them. What a row computes does not depend on which rows lie beside it.
 #ifndef PAGODA_CPU_ATTEND_MANY_ROWS_H_
 #define PAGODA_CPU_ATTEND_MANY_ROWS_H_
 
 #include "cpu/kernels.h"
 #include "cpu/kv_strip.h"
 #include "cpu/load_rows.h"
+#include "cpu/many_rows_band.h"
+#include "cpu/many_rows_bf16.h"
+#include "cpu/many_rows_f32.h"
 #include "cpu/simd.h"
 #include "plan/item_rows.h"
 #include "semantics/quant.h"
@@ -16,52 +19,25 @@
 namespace pagoda::cpu {
 namespace {
 
-// Register tile: kBandVectors vectors of rows by kUnroll keys (or channels) of sums, beside one
-// broadcast and the rows' own vectors.
-#if defined(__AVX512F__)
-constexpr int kBandVectors = 2;
-constexpr int kUnroll = 8;
-#elif defined(__aarch64__)
-constexpr int kBandVectors = 4;
-constexpr int kUnroll = 4;
-#else
-constexpr int kBandVectors = 3;
-constexpr int kUnroll = 4;
-#endif
-// Channels of a dot product that are summed by themselves.
-constexpr int32_t kRunChannels = 16;
-// Rows that go through QK, softmax and PV together. The bands of an item share its K/V strips.
-constexpr int kBandRows = kBandVectors * kLanes;
-constexpr int kManyRowsTile = 128 / kBandRows * kBandRows;
-
-// One band's rows: state and what their masks and scores depend on, by lane.
-struct Band {
-  alignas(64) float max[kBandRows];  // of scores; times to_log2() they are in base 2
-  alignas(64) float sum[kBandRows];
-  alignas(64) int32_t q_pos[kBandRows];
-  alignas(64) int32_t kv_begin[kBandRows];  // keys that the row's mask can show
-  alignas(64) int32_t kv_end[kBandRows];
-  alignas(64) float slope[kBandRows];
-  int32_t num_rows;
-  KvRange any;       // keys that some row sees
-  KvRange unmasked;  // keys that every row sees
-};
-
 struct ManyRowsScratch {
   Band bands[kManyRowsTile / kBandRows];
   Strip strip;
   alignas(64) float scores[kStripKeys][kBandRows];
   alignas(64) int32_t visible[kStripKeys][kBandRows];  // -1 or 0
   alignas(64) float row[kMaxHeadDim];
-  // Behind it, by head_dim: q and out [band][head_dim][kBandRows], k and v [kStripKeys][head_dim].
+  // Behind it, by head_dim: out and q of the bands, k and v of the strip, as the arithmetic packs
+  // them.
 };
 
 size_t many_rows_scratch_bytes(int32_t head_dim) {
-  const size_t floats = size_t{2} * head_dim * (kManyRowsTile + kStripKeys);
+  const size_t floats = size_t{2} * round_up(head_dim, kRowAlign) * (kManyRowsTile + kStripKeys);
   return sizeof(ManyRowsScratch) + floats * sizeof(float);
 }
 
+template <class Arithmetic>
 class ManyRows {
+  using Element = typename Arithmetic::Element;
+
  public:
   PAGODA_HD ManyRows(const AttentionParams& params, const WorkItem& item, Scratch scratch)
       : params_(params),
@@ -73,20 +49,21 @@ class ManyRows {
         // With a scale of 0 a hidden key's -inf would become NaN in the exponent.
         plain_(is_plain_score(params.score) && !has_token_scales_ && scale_ > 0.0f),
         s_(*reinterpret_cast<ManyRowsScratch*>(scratch.data)) {
-    const int32_t band_floats = kManyRowsTile * head_dim_;
-    q_ = reinterpret_cast<float*>(&s_ + 1);
-    out_ = q_ + band_floats;
-    kv_.k = out_ + band_floats;
-    kv_.v = kv_.k + kStripKeys * head_dim_;
+    out_ = reinterpret_cast<float*>(&s_ + 1);
+    q_ = reinterpret_cast<Element*>(out_ + kManyRowsTile * head_dim_);
+    k_ = q_ + kManyRowsTile * head_dim_;
+    v_ = k_ + kStripKeys * Arithmetic::row_stride(head_dim_);
     num_bands_ = ceil_div(rows_.num_rows, kBandRows);
   }
 
   void run(KvRange kv) {
     for (int32_t b = 0; b < num_bands_; ++b) start_band(b);
-    for (int32_t begin = kv.begin; begin < kv.end;
-         begin = round_down(begin, kStripKeys) + kStripKeys) {
-      load_strip(begin, min_of(round_down(begin, kStripKeys) + kStripKeys, kv.end));
-      for (int32_t b = 0; b < num_bands_; ++b) attend_band(b);
+    for (KvRange keys = strip_at(kv, kv.begin); !keys.empty(); keys = strip_at(kv, keys.end)) {
+      s_.strip.template load<Arithmetic>(params_, request(keys), k_, v_);
+      const StripRequest next = request(strip_at(kv, keys.end));
+      for (int32_t b = 0; b < num_bands_; ++b) {
+        attend_band(b, next);
+      }
     }
   }
 
@@ -108,7 +85,8 @@ class ManyRows {
   // Scores of plain rows are dots, those of others are logits.
   PAGODA_HD float to_log2() const { return plain_ ? scale_ * kLog2e : kLog2e; }
 
-  PAGODA_HD float* band_array(float* array, int32_t band) const {
+  template <class T>
+  PAGODA_HD T* band_array(T* array, int32_t band) const {
     return array + band * kBandRows * head_dim_;
   }
 
@@ -116,8 +94,8 @@ class ManyRows {
     Band& band = s_.bands[index];
     const int32_t first = index * kBandRows;
     band.num_rows = min_of(kBandRows, rows_.num_rows - first);
-    float* q = band_array(q_, index);
-    __builtin_memset(q, 0, sizeof(float) * kBandRows * head_dim_);
+    Element* q = band_array(q_, index);
+    __builtin_memset(q, 0, sizeof(Element) * kBandRows * head_dim_);
     __builtin_memset(band_array(out_, index), 0, sizeof(float) * kBandRows * head_dim_);
     for (int32_t lane = 0; lane < kBandRows; ++lane) {
       // Lanes past the last row repeat it, with q = 0.
@@ -129,7 +107,7 @@ class ManyRows {
       band.kv_begin[lane] = kv.begin;
       band.kv_end[lane] = kv.end;
       band.slope[lane] = Alibi::slope(params_.score, rows_.q_head(kv_head_, row));
-      if (lane < band.num_rows) pack_query(row, q + lane);
+      if (lane < band.num_rows) pack_query(row, lane, q);
     }
     const int32_t q_first = band.q_pos[0];
     const int32_t q_last = band.q_pos[kBandRows - 1];
@@ -138,34 +116,36 @@ class ManyRows {
         without_bias(params_.score, rows_.rule, all_visible(rows_.rule, q_first, q_last));
   }
 
-  void pack_query(int32_t row, float* lane) {
+  void pack_query(int32_t row, int32_t lane, Element* q) {
     const int64_t offset =
         row_offset(params_.q, rows_.first_token + rows_.q_idx(row), rows_.q_head(kv_head_, row));
+    alignas(64) Element packed[kMaxHeadDim];
     visit_dtype(params_.q.dtype, [&](auto type) {
-      load_row(s_.row, static_cast<const decltype(type)*>(params_.q.data) + offset, head_dim_);
+      load_row(packed, static_cast<const decltype(type)*>(params_.q.data) + offset, head_dim_);
     });
-    for (int32_t d = 0; d < head_dim_; ++d) lane[d * kBandRows] = s_.row[d];
+    Arithmetic::pack_query(packed, head_dim_, lane, q);
   }
 
-  void load_strip(int32_t begin, int32_t end) {
-    s_.strip.load(params_, rows_.seq, kv_head_, {begin, end}, kv_);
-    for (int32_t b = 0; b < num_bands_; ++b) {
-      if (is_masked(s_.bands[b])) return s_.strip.set_infinite_aside(kv_);
-    }
+  // The strip that begins at `begin`; strips end on one grid for all items.
+  PAGODA_HD static KvRange strip_at(KvRange kv, int32_t begin) {
+    return {begin, min_of(round_down(begin, kStripKeys) + kStripKeys, kv.end)};
   }
 
-  PAGODA_HD bool is_masked(const Band& band) const {
-    const Strip& strip = s_.strip;
-    return !band.unmasked.contains({strip.begin, strip.begin + strip.num_keys});
+  PAGODA_HD StripRequest request(KvRange keys) const {
+    bool masked = false;
+    for (int32_t b = 0; b < num_bands_; ++b) masked |= !s_.bands[b].unmasked.contains(keys);
+    return {rows_.seq, kv_head_, keys, masked};
   }
 
-  void attend_band(int32_t index) {
+  void attend_band(int32_t index, const StripRequest& next) {
     Band& band = s_.bands[index];
     const Strip& strip = s_.strip;
-    if (band.any.end <= strip.begin || band.any.begin >= strip.begin + strip.num_keys) return;
-    multiply_keys(band_array(q_, index));
+    num_keys_ = min_of(strip.num_keys, band.any.end - strip.begin);
+    if (num_keys_ <= 0 || band.any.begin >= strip.begin + num_keys_) return;
+    multiply_keys(index, next);
     // Values set aside for another band's sake are missing from the strip for this one too.
-    const bool masked = is_masked(band) || strip.num_infinite > 0;
+    const bool masked =
+        strip.num_infinite > 0 || !band.unmasked.contains({strip.begin, strip.begin + num_keys_});
     if (masked) find_visible(band);
     float* out = band_array(out_, index);
     if (plain_) {
@@ -173,51 +153,25 @@ class ManyRows {
     } else {
       masked ? softmax<false, true>(&band, out) : softmax<false, false>(&band, out);
     }
-    weigh_values(out);
+    Arithmetic::weigh_values(s_.scores, v_, num_keys_, head_dim_, out);
     if (strip.num_infinite > 0) add_infinite(out);
   }
 
-  // scores[key][row] = dot(k, q), summed in runs of channels: a large product then costs low bits
-  // in the sums of its own run only, not in all that follow.
-  void multiply_keys(const float* q) {
-    for (int32_t i = 0; i < s_.strip.num_keys; i += kUnroll) {
-      const float* k = kv_.k + i * head_dim_;
-      float* scores = s_.scores[i];
-      multiply_run<true>(q, k, min_of(kRunChannels, head_dim_), scores);
-      for (int32_t d = kRunChannels; d < head_dim_; d += kRunChannels) {
-        multiply_run<false>(q + d * kBandRows, k + d, min_of(kRunChannels, head_dim_ - d), scores);
-      }
-    }
-  }
-
-  // Adds some channels to the scores [kUnroll][kBandRows] of a few keys, or begins with them.
-  template <bool kFirst>
-  PAGODA_HD void multiply_run(const float* q, const float* k, int32_t num_channels,
-                              float* scores) const {
-    F32 sum[kUnroll][kBandVectors];
-    for (auto& key : sum) {
-      for (F32& x : key) x = F32(0.0f);
-    }
-#pragma GCC unroll 8
-    for (int32_t d = 0; d < num_channels; ++d) {
-      F32 query[kBandVectors];
-      for (int v = 0; v < kBandVectors; ++v) query[v] = F32::load(q + d * kBandRows + v * kLanes);
-      for (int j = 0; j < kUnroll; ++j) {
-        const F32 key(k[j * head_dim_ + d]);
-        for (int v = 0; v < kBandVectors; ++v) sum[j][v] = fma(key, query[v], sum[j][v]);
-      }
-    }
-    for (int j = 0; j < kUnroll; ++j) {
-      for (int v = 0; v < kBandVectors; ++v) {
-        float* score = scores + j * kBandRows + v * kLanes;
-        (kFirst ? sum[j][v] : F32::load(score) + sum[j][v]).store(score);
-      }
+  // scores[key][row] = dot(k, q). The next strip is fetched meanwhile, a few rows at a time: most
+  // of a burst would be lost.
+  void multiply_keys(int32_t index, const StripRequest& next) {
+    constexpr int32_t kParts = kStripKeys / kUnroll;
+    for (int32_t part = 0; part * kUnroll < num_keys_; ++part) {
+      Strip::fetch(params_, next, index * kParts + part, num_bands_ * kParts);
+      const int32_t i = part * kUnroll;
+      Arithmetic::multiply_keys(band_array(q_, index), k_ + i * Arithmetic::row_stride(head_dim_),
+                                head_dim_, s_.scores + i);
     }
   }
 
   void find_visible(const Band& band) {
     const Strip& strip = s_.strip;
-    for (int32_t i = 0; i < strip.num_keys; ++i) {
+    for (int32_t i = 0; i < num_keys_; ++i) {
       const I32 key(strip.begin + i);
       for (int v = 0; v < kBandVectors; ++v) {
         const Mask32 visible = (key >= I32::load(band.kv_begin + v * kLanes)) &
@@ -254,7 +208,6 @@ class ManyRows {
   // scores: dots become weights; moves the band's maxima, sums and outputs on.
   template <bool kPlain, bool kMasked>
   void softmax(Band* band, float* out) {
-    const int32_t num_keys = s_.strip.num_keys;
     const F32 scale(to_log2());
     F32 anchor[kBandVectors];
     F32 sum[kBandVectors];
@@ -262,7 +215,7 @@ class ManyRows {
     F32 factor[kBandVectors];
     for (int v = 0; v < kBandVectors; ++v) {
       F32 largest(-kInfinity);
-      for (int32_t i = 0; i < num_keys; ++i) {
+      for (int32_t i = 0; i < num_keys_; ++i) {
         float* score = &s_.scores[i][v * kLanes];
         F32 x = transform<kPlain>(*band, i, v, F32::load(score));
         if constexpr (kMasked) {
@@ -282,7 +235,7 @@ class ManyRows {
       sum[v] = F32::load(band->sum + v * kLanes) * factor[v];
     }
     if (grew) rescale(out, factor);
-    for (int32_t i = 0; i < num_keys; ++i) {
+    for (int32_t i = 0; i < num_keys_; ++i) {
       for (int v = 0; v < kBandVectors; ++v) {
         float* score = &s_.scores[i][v * kLanes];
         const F32 x = F32::load(score);
@@ -320,37 +273,10 @@ class ManyRows {
     }
   }
 
-  // out[d][row] += sum over keys of weight[key][row] * v[key][d].
-  void weigh_values(float* out) {
-    const int32_t num_keys = s_.strip.num_keys;
-    for (int32_t d = 0; d < head_dim_; d += kUnroll) {
-      F32 sum[kUnroll][kBandVectors];
-      for (int j = 0; j < kUnroll; ++j) {
-        for (int v = 0; v < kBandVectors; ++v) {
-          sum[j][v] = F32::load(out + (d + j) * kBandRows + v * kLanes);
-        }
-      }
-      for (int32_t i = 0; i < num_keys; ++i) {
-        const float* value = kv_.v + i * head_dim_ + d;
-        F32 weight[kBandVectors];
-        for (int v = 0; v < kBandVectors; ++v) weight[v] = F32::load(&s_.scores[i][v * kLanes]);
-        for (int j = 0; j < kUnroll; ++j) {
-          const F32 channel(value[j]);
-          for (int v = 0; v < kBandVectors; ++v) sum[j][v] = fma(channel, weight[v], sum[j][v]);
-        }
-      }
-      for (int j = 0; j < kUnroll; ++j) {
-        for (int v = 0; v < kBandVectors; ++v) {
-          sum[j][v].store(out + (d + j) * kBandRows + v * kLanes);
-        }
-      }
-    }
-  }
-
   // Only the rows that see a value that is not finite get it: 0 * NaN is NaN.
   void add_infinite(float* out) {
     const Strip& strip = s_.strip;
-    for (int32_t u = 0; u < strip.num_infinite; ++u) {
+    for (int32_t u = 0; u < strip.num_infinite && strip.infinite[u] < num_keys_; ++u) {
       const int32_t i = strip.infinite[u];
       strip.load_value(params_, kv_head_, i, s_.row);
       for (int32_t lane = 0; lane < kBandRows; ++lane) {
@@ -370,17 +296,32 @@ class ManyRows {
   const bool has_token_scales_;
   const bool plain_;
   int32_t num_bands_;
+  int32_t num_keys_;  // of the strip, up to the last that some row of the band sees
   ManyRowsScratch& s_;
-  float* q_;
   float* out_;
-  StripArrays kv_;
+  Element* q_;
+  Element* k_;
+  Element* v_;
 };
+
+template <class Arithmetic>
+void attend_many_rows_by(const AttentionParams& params, const WorkItem& item, KvRange kv,
+                         Scratch scratch, RowStates result) {
+  ManyRows<Arithmetic> work(params, item, scratch);
+  work.run(kv);
+  work.store(result);
+}
 
 void attend_many_rows(const AttentionParams& params, const WorkItem& item, KvRange kv,
                       Scratch scratch, RowStates result) {
-  ManyRows work(params, item, scratch);
-  work.run(kv);
-  work.store(result);
+#if PAGODA_HAS_BF16_DOT
+  // A scale per token makes weights that are not for bf16: one of 1 would be rounded too.
+  if (held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype) &&
+      params.kv.v_token_scale.data == nullptr) {
+    return attend_many_rows_by<ManyRowsBf16>(params, item, kv, scratch, result);
+  }
+#endif
+  attend_many_rows_by<ManyRowsF32>(params, item, kv, scratch, result);
 }
 
 }  // namespace

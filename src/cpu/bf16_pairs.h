@@ -62,6 +62,15 @@ PAGODA_HD Bf16Pairs interleave(Bf16Pairs a, Bf16Pairs b, int first) {
       _mm512_permutex2var_epi16(bit_cast<__m512i>(a.raw), index, bit_cast<__m512i>(b.raw)))};
 }
 
+// Lane i of the result is the pair {x[i], x[kLanes + i]}.
+PAGODA_HD Bf16Pairs zip_halves(Bf16Pairs x) {
+  using RawI16 [[gnu::vector_size(kVectorBytes)]] = int16_t;
+  RawI16 index;
+  for (int i = 0; i < kBf16Lanes; ++i) index[i] = static_cast<int16_t>(i / 2 + i % 2 * kLanes);
+  return {bit_cast<RawI32>(
+      _mm512_permutexvar_epi16(bit_cast<__m512i>(index), bit_cast<__m512i>(x.raw)))};
+}
+
 // low and then high, rounded to nearest even.
 PAGODA_HD Bf16Pairs to_bf16_pairs(F32 low, F32 high) {
   return {bit_cast<RawI32>(_mm512_cvtne2ps_pbh(high.raw, low.raw))};
@@ -73,9 +82,61 @@ PAGODA_HD void store_bf16(BFloat16* p, F32 x) {
   __builtin_memcpy(p, &narrow, sizeof(narrow));
 }
 
+// The bf16 of each magnitude of an 8-bit float.
+struct Bf16Table {
+  alignas(64) uint16_t bits[128];
+};
+
+constexpr uint16_t bf16_of_small(int magnitude, int mantissa_bits) {
+  const int bias = (1 << (6 - mantissa_bits)) - 1;
+  int mantissa = magnitude & ((1 << mantissa_bits) - 1);
+  int exponent = magnitude >> mantissa_bits;
+  if (magnitude == 0) return 0;
+  if (exponent == 0) {
+    // Subnormal: bf16 has room for its exponent.
+    for (exponent = 1; (mantissa >> mantissa_bits) == 0; --exponent) mantissa <<= 1;
+    mantissa -= 1 << mantissa_bits;
+  }
+  return static_cast<uint16_t>(((exponent - bias + 127) << 7) + (mantissa << (7 - mantissa_bits)));
+}
+
+constexpr Bf16Table kE4M3Table = [] {
+  Bf16Table table{};
+  for (int i = 0; i < 127; ++i) table.bits[i] = bf16_of_small(i, 3);
+  table.bits[127] = 0x7fc0;  // NaN
+  return table;
+}();
+
+constexpr Bf16Table kE5M2Table = [] {
+  Bf16Table table{};
+  for (int i = 0; i < 124; ++i) table.bits[i] = bf16_of_small(i, 2);
+  for (int i = 124; i < 128; ++i) table.bits[i] = static_cast<uint16_t>(0x7f80 + ((i - 124) << 5));
+  return table;
+}();
+
+// One lookup for each half of the magnitudes; the sign is put back.
+PAGODA_HD Bf16Pairs look_up(const void* p, int count, const Bf16Table& table) {
+  const __mmask32 wanted = count == kBf16Lanes ? ~__mmask32{0} : (__mmask32{1} << count) - 1;
+  const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(wanted, p));
+  const auto part = [&](int i) { return _mm512_load_si512(table.bits + i * kBf16Lanes); };
+  const __m512i low = _mm512_permutex2var_epi16(part(0), x, part(1));
+  const __m512i high = _mm512_permutex2var_epi16(part(2), x, part(3));
+  const __mmask32 is_high = _mm512_test_epi16_mask(x, _mm512_set1_epi16(0x40));
+  const __m512i magnitude = _mm512_mask_blend_epi16(is_high, low, high);
+  constexpr int kSelectSign = 0xd8;  // bit by bit: sign mask set ? second : first
+  return {bit_cast<RawI32>(_mm512_ternarylogic_epi32(magnitude, _mm512_slli_epi16(x, 8),
+                                                     _mm512_set1_epi16(-0x8000), kSelectSign))};
+}
+
 // `count` elements, a multiple of 8, of any type; exact where held_by_bf16(). Zeros after them.
 PAGODA_HD Bf16Pairs load_bf16(const BFloat16* p, int count) {
   return Bf16Pairs::load(p, count);
+}
+PAGODA_HD Bf16Pairs load_bf16(const Float8E4M3* p, int count) {
+  return look_up(p, count, kE4M3Table);
+}
+PAGODA_HD Bf16Pairs load_bf16(const Float8E5M2* p, int count) {
+  return look_up(p, count, kE5M2Table);
 }
 template <class T>
 PAGODA_HD Bf16Pairs load_bf16(const T* p, int count) {

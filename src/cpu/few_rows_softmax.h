@@ -84,20 +84,6 @@ PAGODA_HD void scale_weights(const F32 (&x)[kTileVectors], const float* v_scale,
   }
 }
 
-// A difference that is not 0 is NaN: of infinities, or of NaN.
-template <class T>
-PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
-  F32 zero(0.0f);
-  int32_t d = 0;
-  const auto step = [&](int count) {
-    const F32 x = load_elements(row + d, count);
-    zero = zero + (x - x);
-  };
-  for (; d + kLanes <= head_dim; d += kLanes) step(kLanes);
-  if (d < head_dim) step(kLanes / 2);
-  return sum_lanes(zero) == 0.0f;
-}
-
 // Values that are not finite, in a tile that rows see in part: 0 * NaN is NaN, so they are taken
 // out of the sum, and added to the rows that see them.
 template <int kRows>

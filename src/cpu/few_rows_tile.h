@@ -81,14 +81,7 @@ class RowFetcher {
           element_bytes(bytes) {}
 
     PAGODA_HD void fetch(int32_t key, int32_t head, int32_t row_bytes) const {
-      constexpr int32_t kLineBytes = 64;
-      const char* row = first + offsets[key] * element_bytes + head * head_bytes;
-      for (; row_bytes >= 4 * kLineBytes; row_bytes -= 4 * kLineBytes, row += 4 * kLineBytes) {
-        for (int i = 0; i < 4; ++i) __builtin_prefetch(row + i * kLineBytes, 0, 2);
-      }
-      for (; row_bytes > 0; row_bytes -= kLineBytes, row += kLineBytes) {
-        __builtin_prefetch(row, 0, 2);
-      }
+      prefetch_row(first + offsets[key] * element_bytes + head * head_bytes, row_bytes);
     }
   };
 

@@ -1,5 +1,5 @@
-// A strip: some consecutive keys of one KV head, widened to f32 and packed, whatever pages they lie
-// in and whatever type they are stored as.
+// A strip: some consecutive keys of one KV head, packed as the arithmetic wants them, whatever
+// pages they lie in and whatever type they are stored as.
 #ifndef PAGODA_CPU_KV_STRIP_H_
 #define PAGODA_CPU_KV_STRIP_H_
 
@@ -12,49 +12,71 @@
 namespace pagoda::cpu {
 namespace {
 
-struct StripArrays {
-  float* k;  // [kStripKeys, head_dim]
-  float* v;
+// Stands for rows that are absent or set aside: zeros of every type.
+alignas(64) constexpr float kZeroRow[kMaxHeadDim] = {};
+
+struct StripRequest {
+  int32_t seq;
+  int32_t kv_head;
+  KvRange keys;             // at most kStripKeys
+  bool set_infinite_aside;  // some row does not see some key
 };
 
 struct Strip {
   int32_t begin;
   int32_t num_keys;
-  int32_t head_dim;
-  bool has_token_scales;
   TokenSlot slots[kStripKeys];
   float k_scale[kStripKeys];  // 1 without scales per token
   float v_scale[kStripKeys];
-  // Keys whose V is not finite: set_infinite_aside() lists them and puts zeros in their place.
+  // Keys whose V is not finite, in whose place the strip has zeros; only if that was asked for.
   int32_t num_infinite;
   int32_t infinite[kStripKeys];
 
-  // At most kStripKeys keys. Keys past the last are zeros in K.
-  void load(const AttentionParams& params, int32_t seq, int32_t kv_head, KvRange keys,
-            StripArrays arrays) {
-    begin = keys.begin;
-    num_keys = keys.size();
-    head_dim = params.head_dim;
-    has_token_scales = params.kv.k_token_scale.data != nullptr;
+  // Arithmetic: see many_rows_f32.h. Rows past the last key are zeros.
+  template <class Arithmetic>
+  void load(const AttentionParams& params, const StripRequest& request,
+            typename Arithmetic::Element* k, typename Arithmetic::Element* v) {
+    const PagedKvParams& kv = params.kv;
+    begin = request.keys.begin;
+    num_keys = request.keys.size();
     num_infinite = 0;
-    const int32_t* pages = page_ids(params.kv.block_table, seq);
+    const bool has_token_scales = kv.k_token_scale.data != nullptr;
+    const int32_t* pages = page_ids(kv.block_table, request.seq);
     for (int32_t i = 0; i < num_keys; ++i) {
-      slots[i] = token_slot(pages, params.kv.page_size, begin + i);
+      const TokenSlot slot = slots[i] = token_slot(pages, kv.page_size, begin + i);
+      k_scale[i] = v_scale[i] = 1.0f;
+      if (!has_token_scales) continue;
+      k_scale[i] = *scale_address(kv.k_token_scale, slot, request.kv_head);
+      v_scale[i] = *scale_address(kv.v_token_scale, slot, request.kv_head);
     }
-    visit_dtype(params.kv.dtype,
-                [&](auto type) { widen_keys<decltype(type)>(params.kv, kv_head, arrays); });
-    __builtin_memset(arrays.k + num_keys * head_dim, 0,
-                     sizeof(float) * static_cast<size_t>((kStripKeys - num_keys) * head_dim));
+    visit_dtype(kv.dtype, [&](auto type) {
+      using T = decltype(type);
+      if constexpr (Arithmetic::template kHolds<T>) {
+        const T* rows[kStripKeys];
+        find_rows(kv.k, request.kv_head, rows);
+        Arithmetic::load_keys(rows, params.head_dim, k);
+        find_rows(kv.v, request.kv_head, rows);
+        if (request.set_infinite_aside) set_infinite_aside(rows, params.head_dim);
+        Arithmetic::load_values(rows, params.head_dim, v);
+      }
+    });
   }
 
-  void set_infinite_aside(StripArrays arrays) {
-    for (int32_t i = 0; i < num_keys; ++i) {
-      float* v = arrays.v + i * head_dim;
-      float zero = 0.0f;
-      for (int32_t d = 0; d < head_dim; ++d) zero += v[d] - v[d];
-      if (zero == 0.0f) continue;
-      infinite[num_infinite++] = i;
-      __builtin_memset(v, 0, sizeof(float) * static_cast<size_t>(head_dim));
+  // Brings into L2 what load() will read: part `part` of `num_parts`, between which there is time.
+  PAGODA_HD static void fetch(const AttentionParams& params, const StripRequest& request,
+                              int32_t part, int32_t num_parts) {
+    const PagedKvParams& kv = params.kv;
+    const int32_t* pages = page_ids(kv.block_table, request.seq);
+    const auto bytes = static_cast<int32_t>(size_of(kv.dtype));
+    const int32_t num_keys = request.keys.size();
+    const int32_t end = request.keys.begin + num_keys * (part + 1) / num_parts;
+    for (int32_t t = request.keys.begin + num_keys * part / num_parts; t < end; ++t) {
+      const TokenSlot slot = token_slot(pages, kv.page_size, t);
+      for (const PagesParams* rows : {&kv.k, &kv.v}) {
+        prefetch_row(
+            static_cast<const char*>(rows->data) + row_offset(*rows, slot, request.kv_head) * bytes,
+            params.head_dim * bytes);
+      }
     }
   }
 
@@ -64,34 +86,27 @@ struct Strip {
       load_row(row,
                static_cast<const decltype(type)*>(params.kv.v.data) +
                    row_offset(params.kv.v, slots[i], kv_head),
-               head_dim);
+               params.head_dim);
     });
   }
 
  private:
   template <class T>
-  PAGODA_HD void widen_keys(const PagedKvParams& kv, int32_t kv_head, StripArrays arrays) {
-    for (int32_t i = 0; i < num_keys; ++i) {
-      const TokenSlot slot = slots[i];
-      widen_row(arrays.k + i * head_dim,
-                static_cast<const T*>(kv.k.data) + row_offset(kv.k, slot, kv_head));
-      widen_row(arrays.v + i * head_dim,
-                static_cast<const T*>(kv.v.data) + row_offset(kv.v, slot, kv_head));
-      k_scale[i] = has_token_scales ? *scale_address(kv.k_token_scale, slot, kv_head) : 1.0f;
-      v_scale[i] = has_token_scales ? *scale_address(kv.v_token_scale, slot, kv_head) : 1.0f;
+  PAGODA_HD void find_rows(const PagesParams& pages, int32_t kv_head,
+                           const T* (&rows)[kStripKeys]) const {
+    for (int32_t i = 0; i < kStripKeys; ++i) {
+      rows[i] = i < num_keys
+                    ? static_cast<const T*>(pages.data) + row_offset(pages, slots[i], kv_head)
+                    : reinterpret_cast<const T*>(kZeroRow);
     }
   }
 
-  // Rows are packed, so the last vector must not run over into the next row.
   template <class T>
-  PAGODA_HD void widen_row(float* destination, const T* source) const {
-    int32_t d = 0;
-    for (; d + kLanes <= head_dim; d += kLanes) {
-      load_elements(source + d, kLanes).store(destination + d);
-    }
-    if (d < head_dim) {
-      const F32 half = load_elements(source + d, kLanes / 2);
-      __builtin_memcpy(destination + d, &half, kVectorBytes / 2);
+  PAGODA_HD void set_infinite_aside(const T* (&rows)[kStripKeys], int32_t head_dim) {
+    for (int32_t i = 0; i < num_keys; ++i) {
+      if (is_finite_row(rows[i], head_dim)) continue;
+      infinite[num_infinite++] = i;
+      rows[i] = reinterpret_cast<const T*>(kZeroRow);
     }
   }
 };

@@ -144,6 +144,30 @@ PAGODA_HD void load_row(float* destination, const T* source, int32_t head_dim) {
   if (d < head_dim) load_elements(source + d, kLanes / 2).store(destination + d);
 }
 
+// A difference that is not 0 is NaN: of infinities, or of NaN.
+template <class T>
+PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
+  F32 zero(0.0f);
+  int32_t d = 0;
+  const auto step = [&](int count) {
+    const F32 x = load_elements(row + d, count);
+    zero = zero + (x - x);
+  };
+  for (; d + kLanes <= head_dim; d += kLanes) step(kLanes);
+  if (d < head_dim) step(kLanes / 2);
+  return sum_lanes(zero) == 0.0f;
+}
+
+// Into L2. Always inlined, with all that calls it: g++ drops calls of functions that do nothing but
+// prefetch.
+PAGODA_HD void prefetch_row(const char* row, int32_t bytes) {
+  constexpr int32_t kLineBytes = 64;
+  for (; bytes >= 4 * kLineBytes; bytes -= 4 * kLineBytes, row += 4 * kLineBytes) {
+    for (int i = 0; i < 4; ++i) __builtin_prefetch(row + i * kLineBytes, 0, 2);
+  }
+  for (; bytes > 0; bytes -= kLineBytes, row += kLineBytes) __builtin_prefetch(row, 0, 2);
+}
+
 }  // namespace
 }  // namespace pagoda::cpu
 
