@@ -160,6 +160,9 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
       std::string(kernels().name) +
       " few_rows=" + std::to_string(route_items[static_cast<int>(Route::kFewRows)]) +
       " many_rows=" + std::to_string(route_items[static_cast<int>(Route::kManyRows)]);
+  if (kernels().has_bf16_dot && held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype)) {
+    explanation->kernel += " bf16_dot";
+  }
   return {};
 }
 

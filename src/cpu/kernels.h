@@ -35,8 +35,14 @@ struct Scratch {
 using AttendKernel = void (*)(const AttentionParams& params, const WorkItem& item, KvRange kv,
                               Scratch scratch, RowStates result);
 
+// bf16 holds every value of the type exactly.
+constexpr bool held_by_bf16(DType dtype) {
+  return dtype != DType::kFloat32 && dtype != DType::kFloat16;
+}
+
 struct Kernels {
   const char* name;
+  bool has_bf16_dot;       // multiplies pairs of bf16 where q, K and V are held_by_bf16()
   int32_t many_rows_tile;  // packed rows of a row tile of Route::kManyRows
   AttendKernel attend[kNumRoutes];
   size_t (*scratch_bytes)(int32_t head_dim, int32_t max_item_rows);

@@ -6,6 +6,7 @@
 #include "core/arith.h"
 #include "cpu/attend_few_rows.h"
 #include "cpu/attend_many_rows.h"
+#include "cpu/bf16_pairs.h"
 #include "cpu/convert_run_impl.h"
 #include "cpu/finish_rows.h"
 #include "cpu/kernels.h"
@@ -19,6 +20,7 @@ size_t scratch_bytes(int32_t head_dim, int32_t max_item_rows) {
 
 constexpr Kernels make_kernels(const char* name) {
   return {.name = name,
+          .has_bf16_dot = PAGODA_HAS_BF16_DOT != 0,
           .many_rows_tile = kManyRowsTile,
           .attend = {attend_few_rows, attend_many_rows},
           .scratch_bytes = scratch_bytes,

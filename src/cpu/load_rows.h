@@ -107,13 +107,9 @@ PAGODA_HD F32 load_elements(const int8_t* p, int count) {
   return F32(I32(RawI32(wide >> 24)));
 }
 
-// bf16 holds every value of T exactly.
+// kernels.h's held_by_bf16(), of a C++ type.
 template <class T>
 constexpr bool kHeldByBf16 = sizeof(T) == 1 || std::is_same_v<T, BFloat16>;
-
-PAGODA_HD bool held_by_bf16(DType dtype) {
-  return dtype != DType::kFloat32 && dtype != DType::kFloat16;
-}
 
 // Calls visit(T{}) with the C++ type of `dtype`.
 template <class Visitor>

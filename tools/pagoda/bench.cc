@@ -51,7 +51,7 @@ std::vector<std::string> wanted_batches(const BenchOptions& options) {
 
 // The part of the roof that a batch reaches.
 double roof_share(const Measurement& m, const Ceilings& ceilings) {
-  return ceilings.roof_seconds(m.bytes, m.flops) / m.attention_seconds;
+  return ceilings.roof_seconds(m.bytes, m.flops, m.kernel) / m.attention_seconds;
 }
 
 void add_row(const std::string& batch, const Measurement& m, const Ceilings& ceilings,

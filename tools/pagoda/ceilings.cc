@@ -93,22 +93,31 @@ double measure_compute_rate(int32_t num_threads, const FmaChains& chains) {
 
 }  // namespace
 
-double Ceilings::roof_seconds(double bytes, double flops) const {
-  return std::max(bytes / read_bytes_per_second, flops / flops_per_second);
+double Ceilings::roof_seconds(double bytes, double flops, const std::string& kernel) const {
+  const bool bf16 = bf16_flops_per_second > 0.0 && kernel.find("bf16_dot") != std::string::npos;
+  return std::max(bytes / read_bytes_per_second,
+                  flops / (bf16 ? bf16_flops_per_second : flops_per_second));
 }
 
 Ceilings measure_ceilings(int32_t num_threads) {
   const FmaChains& chains = widest_fma_chains();
+  const FmaChains* bf16_dot = bf16_dot_chains();
   return {.num_threads = num_threads,
           .read_bytes_per_second = measure_read_rate(num_threads),
           .flops_per_second = measure_compute_rate(num_threads, chains),
-          .vector_isa = chains.isa};
+          .vector_isa = chains.isa,
+          .bf16_flops_per_second =
+              bf16_dot != nullptr ? measure_compute_rate(num_threads, *bf16_dot) : 0.0};
 }
 
 std::string describe(const Ceilings& ceilings) {
-  return fmt::format("read {:.1f} GB/s, f32 multiply-add {:.3f} TFLOP/s ({}), {} thread{}",
+  const std::string bf16 =
+      ceilings.bf16_flops_per_second > 0.0
+          ? fmt::format(", bf16 products {:.3f}", ceilings.bf16_flops_per_second / 1e12)
+          : "";
+  return fmt::format("read {:.1f} GB/s, f32 multiply-add {:.3f} TFLOP/s ({}){}, {} thread{}",
                      ceilings.read_bytes_per_second / 1e9, ceilings.flops_per_second / 1e12,
-                     ceilings.vector_isa, ceilings.num_threads,
+                     ceilings.vector_isa, bf16, ceilings.num_threads,
                      ceilings.num_threads == 1 ? "" : "s");
 }
 
@@ -116,7 +125,8 @@ Json to_json(const Ceilings& ceilings) {
   return {{"num_threads", ceilings.num_threads},
           {"read_gb_per_s", ceilings.read_bytes_per_second / 1e9},
           {"f32_fma_tflop_per_s", ceilings.flops_per_second / 1e12},
-          {"vector_isa", ceilings.vector_isa}};
+          {"vector_isa", ceilings.vector_isa},
+          {"bf16_dot_tflop_per_s", ceilings.bf16_flops_per_second / 1e12}};
 }
 
 }  // namespace pagoda::tools

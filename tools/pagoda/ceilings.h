@@ -14,12 +14,14 @@ struct Ceilings {
   double read_bytes_per_second = 0.0;  // sequential, far larger than the caches
   double flops_per_second = 0.0;       // f32 multiply-adds in registers, two flops each
   std::string vector_isa;              // that reached it
+  double bf16_flops_per_second = 0.0;  // products of bf16 pairs; 0 where there are none
 
-  // The least time that moves `bytes` and computes `flops`, if the two overlap fully.
-  double roof_seconds(double bytes, double flops) const;
+  // The least time that moves `bytes` and computes `flops`, if the two overlap fully. `kernel` says
+  // by which arithmetic, as in Explanation.
+  double roof_seconds(double bytes, double flops, const std::string& kernel) const;
 };
 
-// Takes about a second.
+// Takes about a second and a half.
 Ceilings measure_ceilings(int32_t num_threads);
 
 std::string describe(const Ceilings& ceilings);

@@ -63,6 +63,21 @@ constexpr FmaChains kBaseline{"baseline", flops_per_round(4), run_baseline};
   return _mm512_cvtss_f32(sum);
 }
 
+// The factor is the pair {0.5, 0}, the other operand {1, 0}: x + 0.5, over and over.
+[[gnu::target("avx512f,avx512bf16")]] float run_bf16_dot(int64_t num_rounds) {
+  const auto half = (__m512bh)_mm512_set1_epi32(0x00003f00);
+  const auto one = (__m512bh)_mm512_set1_epi32(0x00003f80);
+  __m512 chains[kChains];
+  for (int i = 0; i < kChains; ++i) chains[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int64_t round = 0; round < num_rounds; ++round) {
+    for (__m512& x : chains) x = _mm512_dpbf16_ps(x, half, one);
+  }
+  __m512 sum = _mm512_setzero_ps();
+  for (const __m512& x : chains) sum = _mm512_add_ps(sum, x);
+  return _mm512_cvtss_f32(sum);
+}
+
+constexpr FmaChains kBf16Dot{"avx512_bf16", 2 * flops_per_round(16), run_bf16_dot};
 constexpr FmaChains kAvx2{"avx2", flops_per_round(8), run_avx2};
 constexpr FmaChains kAvx512{"avx512", flops_per_round(16), run_avx512};
 #endif
@@ -75,6 +90,13 @@ const FmaChains& widest_fma_chains() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
 #endif
   return kBaseline;
+}
+
+const FmaChains* bf16_dot_chains() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16")) return &kBf16Dot;
+#endif
+  return nullptr;
 }
 
 }  // namespace pagoda::tools

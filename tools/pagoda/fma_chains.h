@@ -15,6 +15,8 @@ struct FmaChains {
 
 // For the widest vectors that this processor has.
 const FmaChains& widest_fma_chains();
+// Products of bf16 pairs, four flops a lane; null where the processor has none.
+const FmaChains* bf16_dot_chains();
 
 }  // namespace pagoda::tools
 

@@ -141,6 +141,7 @@ StepRecord ReplayLayer::run(const Step& step) {
   record.bytes = static_cast<double>(computed.explanation.kv_bytes) +
                  static_cast<double>(dense_bytes(problem_.q) + dense_bytes(problem_.out));
   record.flops = static_cast<double>(computed.explanation.flops);
+  record.kernel = computed.explanation.kernel;
   return record;
 }
 

@@ -19,7 +19,8 @@ struct StepRecord {
   double write_seconds = 0.0;  // write_kv_cache
   double plan_seconds = 0.0;
   double attention_seconds = 0.0;
-  double bytes = 0.0;  // attention: K and V that must be read once, q and out
+  std::string kernel = {};  // as Explanation names it
+  double bytes = 0.0;       // attention: K and V that must be read once, q and out
   double flops = 0.0;
 
   double seconds() const { return write_seconds + plan_seconds + attention_seconds; }
