@@ -193,14 +193,16 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   Works works{};
   lay_out(sizes_of(params, cuda_plan.max_seqlen_k, kernel->head_dim), *kernel, prefill,
           cuda_plan.num_sms, cuda_plan.workspace, &works);
-  cudaError_t error = kernel->launch(params, works.of[0], boxes, stream);
-  if (error == cudaSuccess && prefill != nullptr) {
+  cudaError_t error = cudaSuccess;
+  if (prefill != nullptr) {
     // Its tiles have panels side by side, each a box of its own.
-    if (Status status = make_kv_boxes(params, kernel->head_dim, true, &boxes); !status.ok()) {
+    KvBoxes panels;
+    if (Status status = make_kv_boxes(params, kernel->head_dim, true, &panels); !status.ok()) {
       return status;
     }
-    error = prefill->launch(params, works.of[1], boxes, stream);
+    error = prefill->launch(params, works.of[1], panels, stream);
   }
+  if (error == cudaSuccess) error = kernel->launch(params, works.of[0], boxes, stream);
   if (error != cudaSuccess) return device_error(error);
   return device_error(launch_combine_kernel(params, works, kernel->head_dim, stream));
 }
@@ -218,6 +220,7 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
                            " packed rows: sm90 wgmma, " + std::to_string(cuda_plan.num_sms) +
                            " CTAs";
   }
+  explanation->num_workers = cuda_plan.num_sms * kernel->ctas_per_sm;
   explanation->text =
       "backend: cuda\nkernel: " + explanation->kernel + "\nshares: planned on the device\n";
   return {};

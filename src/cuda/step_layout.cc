@@ -99,6 +99,7 @@ size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const Prefi
             .min_cut = 0,
             .cut_cost = 0},
            &places, works);
+  works->of[0].runs_beside = prefill != nullptr;
   if (prefill != nullptr) {
     add_work(sizes,
              {.tile_rows = prefill->tile_rows,

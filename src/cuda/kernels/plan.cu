@@ -70,6 +70,38 @@ __device__ int64_t cta_max(int64_t x, int64_t (&scratch)[kWarps]) {
   return x;
 }
 
+// Cost of a kernel's sequences: of each the number of its row tiles times the mean of first and
+// last.
+__device__ int64_t rough_cost(const PlanConfig& config, const AttentionParams& params,
+                              int64_t (&scratch)[kWarps]) {
+  int64_t cost = 0;
+  for (int32_t seq = static_cast<int32_t>(threadIdx.x); seq < params.num_seqs; seq += kThreads) {
+    const SequenceShape shape = sequence_shape(params, seq);
+    const int32_t num_tiles = num_row_tiles(config, params, shape);
+    if (num_tiles == 0) continue;
+    const int64_t ends = row_tile_of_heads(config, params, shape, 0).cost +
+                         row_tile_of_heads(config, params, shape, num_tiles - 1).cost;
+    cost += ends * num_tiles / 2 * params.num_kv_heads;
+  }
+  return cta_prefix_sum(cost, scratch).total;
+}
+
+// How many of its workers a kernel uses if the step has two.
+__device__ int32_t workers_of(const Works& works, int32_t index, const AttentionParams& params,
+                              int64_t (&scratch)[kWarps]) {
+  const PlanConfig& few = works.of[0].config;
+  const PlanConfig& many = works.of[1].config;
+  const int64_t few_cost = rough_cost(few, params, scratch);
+  const int64_t many_cost = rough_cost(many, params, scratch);
+  // Where decode is not most of the work, few cores left to it would be slower than all after
+  // prefill.
+  if (few_cost < 2 * many_cost) return works.of[index].config.num_workers;
+  const int32_t many_workers = workers_beside(many.num_workers, many_cost, few_cost);
+  if (index == 1) return many_workers;
+  if (many_cost == 0) return few.num_workers;
+  return max_of(few.num_workers / many.num_workers * (many.num_workers - many_workers), 1);
+}
+
 __global__ void __launch_bounds__(kThreads)
     plan_kernel(const __grid_constant__ AttentionParams params,
                 const __grid_constant__ Works works) {
@@ -78,7 +110,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int32_t tile_scratch[kWarps];
   __shared__ int64_t cost_scratch[kWarps];
   const Work& work = works.of[blockIdx.y];
-  const PlanConfig& config = work.config;
+  PlanConfig config = work.config;
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
 
@@ -98,11 +130,17 @@ __global__ void __launch_bounds__(kThreads)
     return cost * params.num_kv_heads;
   });
   largest_unit = cta_max(largest_unit, cost_scratch);
+  if (works.count > 1) {
+    __syncthreads();
+    config.num_workers = workers_of(works, static_cast<int32_t>(blockIdx.y), params, cost_scratch);
+  }
 
   const CostLine line{tile_begin, cost_begin, params.num_seqs};
   const int32_t num_units = num_tiles * params.num_kv_heads;
   const bool queued = whole_units_pay(config, total, largest_unit, num_units);
-  if (blockIdx.x == 0 && threadIdx.x == 0) *work.queue = {queued ? num_units : 0, 0, 0};
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    *work.queue = {queued ? num_units : 0, config.num_workers, 0, 0};
+  }
   if (queued && !many_seqs) {
     for (int32_t seq = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
          seq <= params.num_seqs; seq += kCtas * kThreads) {
@@ -112,7 +150,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t share = share_length(config, total, largest_unit);
   const int32_t num_threads = many_seqs || many_tiles ? kThreads : kCtas * kThreads;
   for (int32_t w = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
-       w <= config.num_workers; w += num_threads) {
+       w <= work.config.num_workers; w += num_threads) {
     work.bounds[w] = queued ? end_bound(num_units) : share_bound(config, params, line, share, w);
   }
 }

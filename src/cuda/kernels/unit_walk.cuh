@@ -12,7 +12,9 @@ class UnitWalk {
  public:
   // All lanes of one warp call this, next() and finish() together.
   PAGODA_DEVICE UnitWalk(const AttentionParams& params, const Work& work)
-      : params_(params), work_(work), num_units_(work.queue->num_units), taken_(take()) {}
+      : params_(params), work_(work), num_units_(work.queue->num_units), taken_(num_units_) {
+    if (static_cast<int32_t>(blockIdx.x) < work.queue->num_workers) taken_ = take();
+  }
 
   PAGODA_DEVICE bool done() const { return taken_ >= num_units_; }
 

@@ -18,13 +18,15 @@ struct Rows {
 // A queue of whole units, if that is better than shares. The last CTA of an attention kernel puts
 // the last two back to 0, so that one plan serves many layers.
 struct UnitQueue {
-  int32_t num_units;  // 0: shares
+  int32_t num_units;    // 0: shares
+  int32_t num_workers;  // CTAs that take some
   int32_t num_taken;
   int32_t num_finished_ctas;
 };
 
 struct Work {
   PlanConfig config;
+  bool runs_beside;         // the kernel before it in the stream; it ends after that one
   int32_t tile_rows;        // packed rows of a row tile
   int32_t cells_per_share;  // see PartialPlaces
   UnitQueue* queue;
@@ -35,7 +37,8 @@ struct Work {
   int64_t* cost_begin;  // likewise, of the latter
 };
 
-// One for each attention kernel of the step.
+// One for each attention kernel of the step: of sequences of few rows, then of those of many if
+// they have a kernel of their own.
 constexpr int32_t kMaxWorks = 2;
 struct Works {
   Work of[kMaxWorks];

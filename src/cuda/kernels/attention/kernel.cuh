@@ -235,8 +235,7 @@ PAGODA_DEVICE void compute_pieces(const AttentionParams& params, const Work& wor
     const PieceSlot& slot = smem.pieces[pieces.stage];
     if (slot.is_end) return;
     PieceMath<Config>(params, work, slot.piece, slot.rows, smem).run(log2_box_keys, tiles);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) smem.piece_slots.release(pieces);
+    smem.piece_slots.release(pieces);
     pieces.advance();
   }
 }
@@ -250,18 +249,20 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
   auto& smem = *reinterpret_cast<SmemPlan<Config>*>(memory);
   if (threadIdx.x == 0) {
     smem.tiles.init(1, Config::kMathWarps);
-    smem.piece_slots.init(1, Config::kMathWarps);
+    smem.piece_slots.init(1, Config::kMathThreads);
     sm90::prefetch_tensor_map(&boxes.k);
     sm90::prefetch_tensor_map(&boxes.v);
   }
   __syncthreads();
-  sm90::wait_for_previous_grids();
+  // Beside another kernel: that one waited for what both read.
+  if (!work.runs_beside) sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   if (threadIdx.x >= Config::kMathThreads) {
     fetch_share<Config>(params, work, boxes, smem);
   } else {
     compute_pieces<Config>(params, work, boxes.log2_keys, smem);
   }
+  if (work.runs_beside) sm90::wait_for_previous_grids();
 }
 
 }  // namespace pagoda::cuda

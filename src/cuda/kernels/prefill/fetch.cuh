@@ -131,8 +131,7 @@ PAGODA_DEVICE void for_each_piece(PrefillSmem<Config>& smem, Use&& use) {
     const PrefillSlot& slot = smem.pieces[cursor.stage];
     if (slot.is_end) return;
     use(slot, cursor);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) smem.piece_ring.release(cursor);
+    smem.piece_ring.release(cursor);
   }
 }
 

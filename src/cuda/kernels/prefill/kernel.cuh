@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x == 0) {
     smem.key_ring.init(1, kMathWarps);
     smem.value_ring.init(1, kMathWarps);
-    smem.piece_ring.init(1, kMathWarps + 1 + Config::kQueryWarps);
+    smem.piece_ring.init(1, 32 * (kMathWarps + 1 + Config::kQueryWarps));
     for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, Config::kQueryWarps);
     sm90::fence_mbarrier_init();
     sm90::prefetch_tensor_map(&boxes.k);
