@@ -176,6 +176,7 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   if (Status status = check_supported(params); !status.ok()) return status;
   CudaPlan cuda_plan;
   if (Status status = read_plan(params, plan, &cuda_plan); !status.ok()) return status;
+  if (params.num_tokens == 0) return {};  // there may be no memory to point the copy engine to
   const DeviceGuard guard(params.device.index);
   // Layers that share a plan may differ in what their logits need.
   const AttentionKernel* kernel = find_kernel(params);

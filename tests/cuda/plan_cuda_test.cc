@@ -186,6 +186,22 @@ TEST(GraphCuda, ReplaysWithOtherLengths) {
   cudaStreamDestroy(stream);
 }
 
+TEST(EmptyCuda, AStepWithoutTokensComputesNothing) {
+  SKIP_WITHOUT_GPU();
+  Case c;
+  c.seqs = {{0, 70}, {0, 0}};
+  BuiltCase built(c);
+  DeviceProblem device(built.problem());
+  AttentionProblem problem = device.problem();
+  problem.q.data = problem.out.data = nullptr;
+  size_t bytes = 0;
+  ASSERT_TRUE(workspace_size(limits_of(problem), &bytes).ok());
+  const DeviceBuffer workspace(bytes);
+  const Status status = unified_attention(problem, {workspace.data(), bytes});
+  EXPECT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
 TEST(RepeatCuda, SameCallSameBits) {
   SKIP_WITHOUT_GPU();
   Case c;
