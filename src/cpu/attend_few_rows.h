@@ -29,17 +29,17 @@ constexpr struct ScratchOffsets {
   }
 } kScratchOffsets;
 
-// A head's tile as the arithmetic reads it. Behind the struct: packed q, one padded row for each
-// row of the item.
+// A head's tile as the arithmetic reads it. Behind the struct, for each row of the item: packed q,
+// padded; then all RunningRows.
 struct FewRowsScratch {
   alignas(64) BFloat16 k[kTileKeys * kMaxHeadDim];
   alignas(64) BFloat16 v[kTileKeys * kMaxHeadDim];
 };
 
 size_t few_rows_scratch_bytes(int32_t head_dim, int32_t max_item_rows) {
-  return sizeof(FewRowsScratch) + sizeof(float) *
-                                      static_cast<size_t>(round_up(head_dim, kRowAlign)) *
-                                      static_cast<size_t>(max_item_rows);
+  const size_t q_bytes = sizeof(float) * static_cast<size_t>(round_up(head_dim, kRowAlign));
+  return sizeof(FewRowsScratch) +
+         (q_bytes + sizeof(RunningRow)) * static_cast<size_t>(max_item_rows);
 }
 
 template <class T>
@@ -54,8 +54,10 @@ class FewRows {
       : params_(params),
         item_(item),
         rows_(params, item),
+        num_rows_(item.num_kv_heads * item.num_rows),
         result_(result),
-        s_(*reinterpret_cast<FewRowsScratch*>(scratch.data)) {}
+        s_(*reinterpret_cast<FewRowsScratch*>(scratch.data)),
+        running_(reinterpret_cast<RunningRow*>(packed_q<float>(num_rows_))) {}
 
   template <class Arithmetic>
   void run(KvRange kv) {
@@ -76,6 +78,7 @@ class FewRows {
                          .fetcher = &fetcher};
       for (int32_t h = 0; h < item_.num_kv_heads; ++h) attend_head<Arithmetic>(tile, h);
     }
+    store_states();
   }
 
  private:
@@ -86,10 +89,9 @@ class FewRows {
 
   template <class Query>
   PAGODA_HD void start_rows() {
-    const int32_t num_rows = item_.num_kv_heads * item_.num_rows;
-    __builtin_memset(result_.out, 0, sizeof(float) * num_rows * result_.out_stride);
-    for (int32_t i = 0; i < num_rows; ++i) {
-      result_.state[i] = {};
+    __builtin_memset(result_.out, 0, sizeof(float) * num_rows_ * result_.out_stride);
+    for (int32_t i = 0; i < num_rows_; ++i) {
+      running_[i] = {.max = -kInfinity, .sum = 0.0f};
       const int32_t row = i % item_.num_rows;
       const int64_t offset = row_offset(params_.q, rows_.first_token + rows_.q_idx(row),
                                         rows_.q_head(item_.kv_head + i / item_.num_rows, row));
@@ -97,6 +99,16 @@ class FewRows {
         const auto* q = static_cast<const decltype(type)*>(params_.q.data) + offset;
         load_row(packed_q<Query>(i), q, params_.head_dim);
       });
+    }
+  }
+
+  PAGODA_HD void store_states() {
+    for (int32_t i = 0; i < num_rows_; ++i) {
+      const RoundedState rounded = rounded_state(running_[i].max, running_[i].sum, kLog2e);
+      result_.state[i] = rounded.state;
+      if (rounded.factor == 1.0f) continue;
+      float* out = result_.out + i * result_.out_stride;
+      for (int32_t d = 0; d < params_.head_dim; ++d) out[d] *= rounded.factor;
     }
   }
 
@@ -179,7 +191,7 @@ class FewRows {
       row_logits(params_, rows_, tile, kv_head, row + r, scale,
                  head.has_token_scales ? head.k_scale : nullptr, x[r]);
     }
-    update_rows<kRows>(part.state, x, &weighed);
+    update_rows<kRows>(running_ + first, x, &weighed);
     for (int r = 0; r < kRows && head.has_token_scales; ++r) {
       scale_weights(x[r], head.v_scale, weighed.weights[r]);
     }
@@ -192,8 +204,10 @@ class FewRows {
   const AttentionParams& params_;
   const WorkItem& item_;
   const ItemRows rows_;
+  const int32_t num_rows_;  // of all heads
   const RowStates result_;
   FewRowsScratch& s_;
+  RunningRow* running_;  // [num_rows_]
 };
 
 void attend_few_rows(const AttentionParams& params, const WorkItem& item, KvRange kv,

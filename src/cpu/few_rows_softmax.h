@@ -10,7 +10,14 @@
 namespace pagoda::cpu {
 namespace {
 
-// Dots of one row with a tile's keys to base-2 logits, hidden keys -inf.
+// One row while keys are added to it: its largest logit, in natural units, and the sum of weights
+// relative to it.
+struct RunningRow {
+  float max;
+  float sum;
+};
+
+// Dots of one row with a tile's keys to logits, hidden keys -inf.
 PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, const KeyTile& tile,
                           int32_t kv_head, int32_t row, float scale, const float* token_scale,
                           F32 (&x)[kTileVectors]) {
@@ -30,7 +37,7 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
                                         first + i - rows.rule.context_len());
       }
     }
-    x[g] = logit(params.score, x[g], key_scale, place) * F32(kLog2e);
+    x[g] = logit(params.score, x[g], key_scale, place);
     if (!tile.masked) continue;
     Mask32 visible = (key >= I32(kv.begin)) & (key < I32(min_of(kv.end, end)));
     if (!is_interval(rows.rule)) {
@@ -42,36 +49,39 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
   }
 }
 
-// The online softmax over one tile: logits become weights, states move on, and what the rows'
+// The online softmax over one tile: logits become weights, rows move on, and what the rows'
 // outputs so far are multiplied by is set. One step for all rows, then the next: each is a chain of
 // latencies, and rows do not wait for each other.
 template <int kRows>
-PAGODA_HD void update_rows(SoftmaxState* states, const F32 (&x)[kRows][kTileVectors],
+PAGODA_HD void update_rows(RunningRow* rows, const F32 (&x)[kRows][kTileVectors],
                            Weighed<kRows>* weighed) {
   float old_max[kRows];
   for (int r = 0; r < kRows; ++r) {
     F32 largest = x[r][0];
     for (int g = 1; g < kTileVectors; ++g) largest = max_lanes(largest, x[r][g]);
     const float tile_max = max_of_lanes(largest);
-    old_max[r] = states[r].max_log2;
-    if (old_max[r] < tile_max) states[r].max_log2 = tile_max;
+    old_max[r] = rows[r].max;
+    if (old_max[r] < tile_max) rows[r].max = tile_max;
   }
+  const F32 to_log2(kLog2e);
   float sums[kRows];
   for (int r = 0; r < kRows; ++r) {
-    const F32 anchor(softmax_anchor(states[r].max_log2));
+    const F32 anchor(softmax_anchor(rows[r].max));
     F32 sum(0.0f);
     for (int g = 0; g < kTileVectors; ++g) {
-      const F32 weight = softmax_weight(x[r][g], anchor);
+      const F32 weight = softmax_weight(x[r][g], anchor, to_log2);
       sum = sum + weight;
       weight.store(weighed->weights[r] + g * kLanes);
     }
     sums[r] = sum_lanes(sum);
   }
   for (int r = 0; r < kRows; ++r) {
-    const float max = states[r].max_log2;
+    const float max = rows[r].max;
     float factor = 1.0f;
-    if (old_max[r] < max) factor = exp2_of(F32(old_max[r] - softmax_anchor(max))).raw[0];
-    states[r].sum = states[r].sum * factor + sums[r];
+    if (old_max[r] < max) {
+      factor = softmax_weight(F32(old_max[r]), F32(softmax_anchor(max)), to_log2).raw[0];
+    }
+    rows[r].sum = rows[r].sum * factor + sums[r];
     weighed->factors[r] = factor;
   }
 }
