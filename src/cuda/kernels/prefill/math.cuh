@@ -5,6 +5,7 @@
 #define PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_
 
 #include "cuda/kernels/prefill/config.h"
+#include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/wgmma.cuh"
 #include "cuda/tile/fragment.cuh"
 #include "semantics/mask.h"
