@@ -109,30 +109,44 @@ PAGODA_HD int64_t fair_share(const PlanConfig& config, int64_t total) {
   return max_of(config.min_share, ceil_div(total, int64_t{config.num_workers}));
 }
 
-// A row tile's keys lie in cells, counted from the one that holds its first visible key: 64 keys,
-// or one fixed split. Items take whole cells; every partial result covers one item (balanced) or
-// one cell (fixed).
-struct TileSplit {
+// The keys of a row tile in cells, counted from the one that holds its first visible key: 64 keys,
+// or one fixed split, which then has partial results of its own. Keys are split between cells only.
+struct TileCells {
   int32_t cell_keys;
   int32_t first_cell;
   int32_t num_cells;
+
+  PAGODA_HD int32_t key_of(int32_t cell) const { return (first_cell + cell) * cell_keys; }
+};
+
+PAGODA_HD TileCells tile_cells(SplitPolicy policy, int32_t fixed_split_keys, KvRange visible) {
+  TileCells cells;
+  cells.cell_keys = policy == SplitPolicy::kFixed ? fixed_split_keys : kSplitAlignKeys;
+  cells.first_cell = visible.begin / cells.cell_keys;
+  cells.num_cells = max_of(1, ceil_div(visible.end, cells.cell_keys) - cells.first_cell);
+  return cells;
+}
+
+// How a row tile is split into items of whole cells; every partial result covers one item
+// (balanced) or one cell (fixed).
+struct TileSplit {
+  TileCells cells;
   int32_t num_items;
   int32_t num_partials;  // 0: not split
 
   PAGODA_HD int32_t cell_begin(int32_t item) const {
-    return static_cast<int32_t>(int64_t{num_cells} * item / num_items);
+    return static_cast<int32_t>(int64_t{cells.num_cells} * item / num_items);
   }
 };
 
 PAGODA_HD TileSplit split_tile(const PlanConfig& config, const RowTile& tile, int64_t share) {
   TileSplit split;
-  const bool fixed = config.policy == SplitPolicy::kFixed;
-  split.cell_keys = fixed ? config.fixed_split_keys : kSplitAlignKeys;
-  split.first_cell = tile.visible.begin / split.cell_keys;
-  split.num_cells = max_of(1, ceil_div(tile.visible.end, split.cell_keys) - split.first_cell);
+  split.cells = tile_cells(config.policy, config.fixed_split_keys, tile.visible);
+  const int32_t num_cells = split.cells.num_cells;
   const int64_t wanted = tile.cost <= share ? 1 : ceil_div(tile.cost, share);
-  split.num_items = static_cast<int32_t>(min_of(wanted, int64_t{split.num_cells}));
-  split.num_partials = split.num_items == 1 ? 0 : fixed ? split.num_cells : split.num_items;
+  split.num_items = static_cast<int32_t>(min_of(wanted, int64_t{num_cells}));
+  const bool fixed = config.policy == SplitPolicy::kFixed;
+  split.num_partials = split.num_items == 1 ? 0 : fixed ? num_cells : split.num_items;
   return split;
 }
 
@@ -149,10 +163,11 @@ PAGODA_HD WorkItem work_item(const PlanConfig& config, const RowTile& tile, cons
   item.num_kv_heads = tile.num_kv_heads;
   item.row_begin = tile.row_begin;
   item.num_rows = tile.num_rows;
-  item.kv_begin = max_of(tile.visible.begin, (split.first_cell + cell_begin) * split.cell_keys);
+  const TileCells& cells = split.cells;
+  item.kv_begin = max_of(tile.visible.begin, cells.key_of(cell_begin));
   // 64 bits: the last cell may end past the largest length.
   item.kv_end = static_cast<int32_t>(
-      min_of(int64_t{tile.visible.end}, (int64_t{split.first_cell} + cell_end) * split.cell_keys));
+      min_of(int64_t{tile.visible.end}, (int64_t{cells.first_cell} + cell_end) * cells.cell_keys));
   item.merge_group = merge_group;
   const int32_t first_partial = config.policy == SplitPolicy::kFixed ? cell_begin : index;
   item.partial_row =

@@ -63,24 +63,6 @@ PAGODA_HD PlacedTile placed_tile(const PlanConfig& config, const AttentionParams
   return {shape, row_tile_of_heads(config, params, shape, tile - tile_begin[seq])};
 }
 
-// The keys of a row tile in cells, counted from the one that holds the first: bounds fall between
-// cells only. A cell is 64 keys, or one fixed split, and then has partial results of its own.
-struct TileCells {
-  int32_t cell_keys;
-  int32_t first_cell;
-  int32_t num_cells;
-
-  PAGODA_HD int32_t key_of(int32_t cell) const { return (first_cell + cell) * cell_keys; }
-};
-
-PAGODA_HD TileCells tile_cells(SplitPolicy policy, int32_t fixed_split_keys, KvRange visible) {
-  TileCells cells;
-  cells.cell_keys = policy == SplitPolicy::kFixed ? fixed_split_keys : kSplitAlignKeys;
-  cells.first_cell = visible.begin / cells.cell_keys;
-  cells.num_cells = max_of(1, ceil_div(visible.end, cells.cell_keys) - cells.first_cell);
-  return cells;
-}
-
 // floor(x / y) for 0 <= x < 2^53, y > 0; exact, since a quotient below k is at least k's spacing
 // away from it. A GPU divides doubles several times as fast as 64-bit integers.
 PAGODA_HD int64_t floor_ratio(int64_t x, int64_t y) {
