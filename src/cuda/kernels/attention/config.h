@@ -6,10 +6,9 @@
 
 #include "core/arith.h"
 #include "core/dtype.h"
-#include "cuda/kernels/piece.h"
+#include "cuda/kernels/piece_ring.cuh"
 #include "cuda/kernels/work.h"
 #include "cuda/tile/pipeline.cuh"
-#include "plan/item_rows.h"
 
 namespace pagoda::cuda {
 
@@ -61,21 +60,13 @@ struct QueryTile {
   }
 };
 
-// What the fetching warp tells the math warps.
-struct PieceSlot {
-  Piece piece;
-  ItemRows rows;
-  bool is_end;  // no piece; there are no more
-};
-
 template <class Config>
 struct SmemPlan {
   KvStage<Config> stages[Config::kStages];
   struct NoQuery {};
   std::conditional_t<Config::kQueryInRegisters, NoQuery, QueryTile<Config>> query;
   tile::Pipeline<Config::kStages> tiles;
-  tile::Pipeline<Config::kPieces> piece_slots;
-  PieceSlot pieces[Config::kPieces];
+  PieceRing<Config::kPieces> pieces;
   SoftmaxState state[kTileRows];  // of the warps' rows, while they meet
 };
 

@@ -203,41 +203,22 @@ template <class Config>
 PAGODA_DEVICE void fetch_share(const AttentionParams& params, const Work& work,
                                const KvBoxes& boxes, SmemPlan<Config>& smem) {
   KvFetcher<Config> fetcher(params, boxes, smem);
-  tile::PipelineCursor<Config::kPieces> cursor;
-  const auto publish = [&](auto&& fill) {
-    smem.piece_slots.acquire(cursor);
-    if (threadIdx.x % 32 == 0) {
-      fill(smem.pieces[cursor.stage]);
-      sm90::arrive(smem.piece_slots.full(cursor));
-    }
-    __syncwarp();
-    cursor.advance();
-  };
+  PiecePublisher<Config::kPieces> publisher(smem.pieces);
   for (ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x)); !walk.done(); walk.next()) {
     const Piece piece = walk.piece();
-    publish([&](PieceSlot& slot) {
-      slot.piece = piece;
-      slot.rows = ItemRows(params, piece.shape, piece.row_begin, piece.num_rows);
-      slot.is_end = false;
-    });
+    publisher.publish(params, piece);
     fetcher.fetch(piece);
   }
-  publish([](PieceSlot& slot) { slot.is_end = true; });
+  publisher.finish();
 }
 
 template <class Config>
 PAGODA_DEVICE void compute_pieces(const AttentionParams& params, const Work& work,
                                   int32_t log2_box_keys, SmemPlan<Config>& smem) {
-  tile::PipelineCursor<Config::kPieces> pieces;
   tile::PipelineCursor<Config::kStages> tiles;
-  while (true) {
-    smem.piece_slots.wait(pieces);
-    const PieceSlot& slot = smem.pieces[pieces.stage];
-    if (slot.is_end) return;
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) {
     PieceMath<Config>(params, work, slot.piece, slot.rows, smem).run(log2_box_keys, tiles);
-    smem.piece_slots.release(pieces);
-    pieces.advance();
-  }
+  });
 }
 
 template <class Config>
@@ -249,7 +230,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
   auto& smem = *reinterpret_cast<SmemPlan<Config>*>(memory);
   if (threadIdx.x == 0) {
     smem.tiles.init(1, Config::kMathWarps);
-    smem.piece_slots.init(1, Config::kMathThreads);
+    smem.pieces.init(Config::kMathThreads);
     sm90::prefetch_tensor_map(&boxes.k);
     sm90::prefetch_tensor_map(&boxes.v);
   }

@@ -3,10 +3,9 @@
 #define PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_
 
 #include "core/dtype.h"
-#include "cuda/kernels/piece.h"
+#include "cuda/kernels/piece_ring.cuh"
 #include "cuda/tile/pipeline.cuh"
 #include "cuda/tile/smem_tile.cuh"
-#include "plan/item_rows.h"
 
 namespace pagoda::cuda {
 
@@ -29,12 +28,6 @@ struct PrefillConfig {
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
 };
 
-struct PrefillSlot {
-  Piece piece;
-  ItemRows rows;
-  bool is_end;  // no piece; there are no more
-};
-
 template <class Config>
 struct PrefillSmem {
   typename Config::QueryTile queries[Config::kPieces];  // then the output, on its way to memory
@@ -42,9 +35,8 @@ struct PrefillSmem {
   typename Config::KeyTile values[Config::kValueStages];
   tile::Pipeline<Config::kKeyStages> key_ring;
   tile::Pipeline<Config::kValueStages> value_ring;
-  tile::Pipeline<Config::kPieces> piece_ring;
+  PieceRing<Config::kPieces> pieces;
   sm90::Mbarrier query_full[Config::kPieces];
-  PrefillSlot pieces[Config::kPieces];
 };
 
 }  // namespace pagoda::cuda

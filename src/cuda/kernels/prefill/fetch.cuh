@@ -94,22 +94,9 @@ PAGODA_DEVICE void fetch_keys(const AttentionParams& params, const Work& work, c
                               PrefillSmem<Config>& smem) {
   TileFetcher<Config, Config::kKeyStages> fetcher(params.kv, boxes.k, boxes.log2_keys, smem.keys,
                                                   smem.key_ring);
-  tile::PipelineCursor<Config::kPieces> cursor;
-  const auto publish = [&](auto&& fill) {
-    smem.piece_ring.acquire(cursor);
-    if (threadIdx.x % 32 == 0) {
-      fill(smem.pieces[cursor.stage]);
-      sm90::arrive(smem.piece_ring.full(cursor));
-    }
-    __syncwarp();
-    cursor.advance();
-  };
+  PiecePublisher<Config::kPieces> publisher(smem.pieces);
   const auto run = [&](const Piece& piece) {
-    publish([&](PrefillSlot& slot) {
-      slot.piece = piece;
-      slot.rows = ItemRows(params, piece.shape, piece.row_begin, piece.num_rows);
-      slot.is_end = false;
-    });
+    publisher.publish(params, piece);
     fetcher.fetch(piece);
   };
   if (work.queue->num_units > 0) {
@@ -120,19 +107,7 @@ PAGODA_DEVICE void fetch_keys(const AttentionParams& params, const Work& work, c
     ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x));
     for (; !walk.done(); walk.next()) run(walk.piece());
   }
-  publish([](PrefillSlot& slot) { slot.is_end = true; });
-}
-
-// Calls use(slot, cursor) for each piece that is published. All lanes of a warp call this.
-template <class Config, class Use>
-PAGODA_DEVICE void for_each_piece(PrefillSmem<Config>& smem, Use&& use) {
-  for (tile::PipelineCursor<Config::kPieces> cursor;; cursor.advance()) {
-    smem.piece_ring.wait(cursor);
-    const PrefillSlot& slot = smem.pieces[cursor.stage];
-    if (slot.is_end) return;
-    use(slot, cursor);
-    smem.piece_ring.release(cursor);
-  }
+  publisher.finish();
 }
 
 template <class Config>
@@ -140,12 +115,12 @@ PAGODA_DEVICE void fetch_values(const AttentionParams& params, const KvBoxes& bo
                                 PrefillSmem<Config>& smem) {
   TileFetcher<Config, Config::kValueStages> fetcher(params.kv, boxes.v, boxes.log2_keys,
                                                     smem.values, smem.value_ring);
-  for_each_piece<Config>(smem, [&](const PrefillSlot& slot, auto) { fetcher.fetch(slot.piece); });
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) { fetcher.fetch(slot.piece); });
 }
 
 // Half of the query tile by each of two warps; rows and channels that are not there are zeros.
 template <class Config>
-PAGODA_DEVICE void copy_query(const AttentionParams& params, const PrefillSlot& slot, int warp,
+PAGODA_DEVICE void copy_query(const AttentionParams& params, const PieceSlot& slot, int warp,
                               typename Config::QueryTile& tile) {
   using T = typename Config::T;
   static_assert(Config::kTileRows == 64 * Config::kQueryWarps);
@@ -184,7 +159,7 @@ PAGODA_DEVICE void copy_query(const AttentionParams& params, const PrefillSlot& 
 template <class Config>
 PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
                                  PrefillSmem<Config>& smem) {
-  for_each_piece<Config>(smem, [&](const PrefillSlot& slot, auto cursor) {
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     copy_query<Config>(params, slot, warp, smem.queries[cursor.stage]);
     __syncwarp();
     if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);

@@ -26,7 +26,7 @@ class PieceRows {
     tile::PipelineCursor<Config::kValueStages> values;
   };
 
-  PAGODA_DEVICE PieceRows(const AttentionParams& params, const Work& work, const PrefillSlot& slot,
+  PAGODA_DEVICE PieceRows(const AttentionParams& params, const Work& work, const PieceSlot& slot,
                           int group, typename Config::QueryTile& query, PrefillSmem<Config>& smem)
       : params_(params),
         work_(work),
@@ -221,7 +221,7 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
   typename PieceRows<Config>::Cursors tiles;
   // The first turn is group 0's.
   if (group == 1) sm90::named_barrier_arrive(turn_barrier(0), 128 * Config::kMathGroups);
-  for_each_piece<Config>(smem, [&](const PrefillSlot& slot, auto cursor) {
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     sm90::wait(smem.query_full[cursor.stage], cursor.parity);
     GroupMath<Config> math(logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head) * kLog2e);
     const GroupRows rows(slot.rows, group * Config::kGroupRows, slot.piece.kv);
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x == 0) {
     smem.key_ring.init(1, kMathWarps);
     smem.value_ring.init(1, kMathWarps);
-    smem.piece_ring.init(1, 32 * (kMathWarps + 1 + Config::kQueryWarps));
+    smem.pieces.init(32 * (kMathWarps + 1 + Config::kQueryWarps));
     for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, Config::kQueryWarps);
     sm90::fence_mbarrier_init();
     sm90::prefetch_tensor_map(&boxes.k);
