@@ -21,26 +21,18 @@ struct F32Arithmetic {
     F32 sums[kRows][kTileVectors][kLanes];
     constexpr int kKeys = 4;
     for (int i = 0; i < kTileKeys; i += kKeys) {
-      F32 sum[kRows][kKeys];
-      for (int r = 0; r < kRows; ++r) {
-        for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
-      }
       head.tile.fetcher->fetch(1);
       const T* keys[kKeys];
       for (int j = 0; j < kKeys; ++j) keys[j] = head.k + head.k_offset[i + j];
-      const auto step = [&](int32_t d, int count) {
-        F32 key[kKeys];
-        for (int j = 0; j < kKeys; ++j) key[j] = load_elements(keys[j] + d, count);
+      for (int32_t d = 0; d < head_dim; d += kRunChannels) {
+        F32 sum[kRows][kKeys];
+        dot_run<kRows, kKeys>(keys, q, q_stride, d, min_of(d + kRunChannels, head_dim), sum);
         for (int r = 0; r < kRows; ++r) {
-          const F32 query = F32::load(q + r * q_stride + d);
-          for (int j = 0; j < kKeys; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
+          for (int j = 0; j < kKeys; ++j) {
+            F32& total = sums[r][(i + j) / kLanes][(i + j) % kLanes];
+            total = d == 0 ? sum[r][j] : total + sum[r][j];
+          }
         }
-      };
-      int32_t d = 0;
-      for (; d + kLanes <= head_dim; d += kLanes) step(d, kLanes);
-      if (d < head_dim) step(d, kLanes / 2);
-      for (int r = 0; r < kRows; ++r) {
-        for (int j = 0; j < kKeys; ++j) sums[r][(i + j) / kLanes][(i + j) % kLanes] = sum[r][j];
       }
     }
     for (int r = 0; r < kRows; ++r) {
@@ -64,6 +56,29 @@ struct F32Arithmetic {
   }
 
  private:
+  // Products of one lane that are summed in a run, before the runs' sums are: a large product then
+  // costs low bits in its own run only, not in all that follow.
+  static constexpr int32_t kRunChannels = 8 * kLanes;
+
+  // sum[r][j] = products of channels d to `end` of q_r and key j, lane by lane.
+  template <int kRows, int kKeys>
+  PAGODA_HD static void dot_run(const T* const (&keys)[kKeys], const float* q, int32_t q_stride,
+                                int32_t d, int32_t end, F32 (&sum)[kRows][kKeys]) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
+    }
+    const auto step = [&](int32_t channel, int count) {
+      F32 key[kKeys];
+      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(keys[j] + channel, count);
+      for (int r = 0; r < kRows; ++r) {
+        const F32 query = F32::load(q + r * q_stride + channel);
+        for (int j = 0; j < kKeys; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
+      }
+    };
+    for (; d + kLanes <= end; d += kLanes) step(d, kLanes);
+    if (d < end) step(d, kLanes / 2);
+  }
+
   // weigh_tile() for `kVectors` vectors of head_dim from d on.
   template <int kRows, int kVectors>
   PAGODA_HD static void weigh_block(const HeadTile<T>& head, const Weighed<kRows>& weighed,
