@@ -52,17 +52,11 @@ void register_case(const char* suite, const Case& c) {
                           [c]() -> AttentionCase* { return new AttentionCase(c); });
 }
 
-void register_grid(const char* suite, const std::vector<Case>& cases) {
-  for (const Case& c : cases) register_case(suite, c);
-  std::printf("%s: %zu cases\n", suite, cases.size());
-}
-
 void register_all_grids() {
-  register_grid("Edge", edge_cases());
-  register_grid("Vllm", vllm_grid());
-  register_grid("FlashAttention", flash_attention_grid());
-  register_grid("Feature", feature_grid());
-  register_grid("Random", random_cases(400, 1));
+  for (const Grid& grid : all_grids(400, 1)) {
+    for (const Case& c : grid.cases) register_case(grid.name.c_str(), c);
+    std::printf("%s: %zu cases\n", grid.name.c_str(), grid.cases.size());
+  }
 }
 
 // The value of `argument` if it is "--name=value".
@@ -90,7 +84,7 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "%s\n", error.c_str());
         return kUsage;
       }
-      register_case("Case", c);
+      register_case("case", c);
       one_case = true;
     } else if (const auto isa = option(argv[i], "isa")) {
       const std::string reason = other_isa(*isa);

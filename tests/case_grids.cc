@@ -129,7 +129,7 @@ void set_flash_heads(size_t kind, Case* c) {
 
 }  // namespace
 
-std::vector<Case> vllm_grid() {
+std::vector<Case> vllm_cases() {
   std::vector<Case> cases;
   add_vllm_unified(&cases);
   add_vllm_variants(&cases);
@@ -139,7 +139,7 @@ std::vector<Case> vllm_grid() {
 
 // Every pair of lengths under every mask; the other axes take turns, each at a pace of its own, so
 // that every value of each appears with small and large shapes.
-std::vector<Case> flash_attention_grid() {
+std::vector<Case> flash_attention_cases() {
   const std::vector<int32_t> head_dims = {64, 96, 128, 192, 256};
   const std::vector<int32_t> page_sizes = {1, 4, 128, 16, 64, 32, 256};
   const std::vector<DType> dtypes = {DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3};
@@ -172,6 +172,15 @@ std::vector<Case> flash_attention_grid() {
     }
   }
   return seeded(cases);
+}
+
+std::vector<Grid> all_grids(int num_random, uint32_t seed) {
+  return {{"edge", edge_cases()},
+          {"vllm", vllm_cases()},
+          {"flash_attention", flash_attention_cases()},
+          {"feature", feature_cases()},
+          {"once_wrong", once_wrong_cases()},
+          {"random", random_cases(num_random, seed)}};
 }
 
 }  // namespace pagoda::testing

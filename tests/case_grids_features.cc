@@ -199,7 +199,7 @@ Seqs random_seqs(Random* random) {
 
 }  // namespace
 
-std::vector<Case> feature_grid() {
+std::vector<Case> feature_cases() {
   std::vector<Case> cases;
   add_features(&cases);
   add_head_ratios(&cases);

@@ -1,4 +1,4 @@
-// What the grids share.
+// The grids, and what they share.
 #ifndef PAGODA_TESTS_CASE_GRIDS_PARTS_H_
 #define PAGODA_TESTS_CASE_GRIDS_PARTS_H_
 
@@ -38,6 +38,13 @@ inline std::vector<Case> seeded(std::vector<Case> cases) {
   for (size_t i = 0; i < cases.size(); ++i) cases[i].seed = static_cast<uint32_t>(i + 1);
   return cases;
 }
+
+std::vector<Case> edge_cases();
+std::vector<Case> vllm_cases();
+std::vector<Case> flash_attention_cases();
+std::vector<Case> feature_cases();
+std::vector<Case> once_wrong_cases();
+std::vector<Case> random_cases(int count, uint32_t seed);
 
 }  // namespace pagoda::testing
 

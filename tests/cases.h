@@ -108,12 +108,16 @@ struct Verdict {
 };
 Verdict verify(const BuiltCase& built);
 
-// The named grids; each case small enough for the CPU.
-std::vector<Case> edge_cases();  // every row of section 4 of the contract
-std::vector<Case> vllm_grid();
-std::vector<Case> flash_attention_grid();
-std::vector<Case> feature_grid();  // every mask, score, layout, scale and dtype feature
-std::vector<Case> random_cases(int count, uint32_t seed);
+// Cases under a name, each small enough for the CPU.
+struct Grid {
+  std::string name;
+  std::vector<Case> cases;
+};
+
+// edge: every row of section 4 of the contract; vllm, flash_attention: after those projects' tests;
+// feature: every mask, score, layout, scale and dtype feature; once_wrong: lines that failed once;
+// random: `num_random` cases, other ones for another seed.
+std::vector<Grid> all_grids(int num_random, uint32_t seed);
 
 }  // namespace pagoda::testing
 

@@ -63,9 +63,8 @@ void register_case(const Case& c) {
 
 void register_grids(int every) {
   int index = 0;
-  for (const auto& grid :
-       {edge_cases(), vllm_grid(), flash_attention_grid(), feature_grid(), random_cases(400, 1)}) {
-    for (const Case& c : grid) {
+  for (const Grid& grid : all_grids(400, 1)) {
+    for (const Case& c : grid.cases) {
       if (index++ % every == 0) register_case(c);
     }
   }

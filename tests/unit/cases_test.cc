@@ -15,9 +15,8 @@ namespace {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (const auto& grid :
-       {edge_cases(), vllm_grid(), flash_attention_grid(), feature_grid(), random_cases(200, 7)}) {
-    all.insert(all.end(), grid.begin(), grid.end());
+  for (const Grid& grid : all_grids(200, 7)) {
+    all.insert(all.end(), grid.cases.begin(), grid.cases.end());
   }
   return all;
 }

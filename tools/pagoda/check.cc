@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <functional>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -71,20 +69,22 @@ testing::Case parse_line(const std::string& line) {
   return spec;
 }
 
+std::vector<std::string> grid_names() {
+  std::vector<std::string> names;
+  for (const testing::Grid& grid : testing::all_grids(0, 0)) names.push_back(grid.name);
+  return names;
+}
+
 // The cases that the options name; the edge cases if they name nothing at all.
 std::vector<testing::Case> wanted_cases(const CheckOptions& options) {
   std::vector<testing::Case> cases;
   for (const std::string& line : options.lines) cases.push_back(parse_line(line));
   const bool nothing_named = options.files.empty() && options.lines.empty();
   const std::string grid = options.grid.empty() && nothing_named ? "edge" : options.grid;
-  const std::map<std::string, std::function<std::vector<testing::Case>()>> grids = {
-      {"", [] { return std::vector<testing::Case>(); }},
-      {"edge", testing::edge_cases},
-      {"vllm", testing::vllm_grid},
-      {"flash_attention", testing::flash_attention_grid},
-      {"feature", testing::feature_grid},
-      {"random", [&] { return testing::random_cases(options.count, options.seed); }}};
-  for (testing::Case& spec : grids.at(grid)()) cases.push_back(std::move(spec));
+  for (testing::Grid& there : testing::all_grids(options.count, options.seed)) {
+    if (there.name != grid) continue;
+    cases.insert(cases.end(), there.cases.begin(), there.cases.end());
+  }
   return cases;
 }
 
@@ -155,8 +155,8 @@ void add_check_command(CLI::App* app, int* exit_code) {
   command
       ->add_option("--grid", options->grid,
                    "edge (the default if nothing else is given), vllm, "
-                   "flash_attention, feature or random")
-      ->check(CLI::IsMember({"edge", "vllm", "flash_attention", "feature", "random"}))
+                   "flash_attention, feature, once_wrong or random")
+      ->check(CLI::IsMember(grid_names()))
       ->option_text("NAME");
   command->add_option("--count", options->count, "Cases of the random grid")
       ->check(CLI::Range(1, 1'000'000))
