@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "case_grids_parts.h"
 #include "cases_memory.h"
 #include "oracle.h"
 #include "oracle_formats.h"
@@ -101,7 +102,7 @@ TEST(CaseLine, MalformedLinesNameKeyValueAndWish) {
 
 TEST(Grids, CoverWhatTheyPromise) {
   std::set<int32_t> head_dims, page_sizes, ratios;
-  for (const Case& c : feature_grid()) {
+  for (const Case& c : feature_cases()) {
     head_dims.insert(c.head_dim);
     page_sizes.insert(c.page_size);
     ratios.insert(c.num_q_heads / c.num_kv_heads);
@@ -112,7 +113,7 @@ TEST(Grids, CoverWhatTheyPromise) {
 
   std::set<std::pair<int32_t, int32_t>> flash_pairs;
   std::set<int32_t> flash_dims, flash_pages, flash_kv_heads;
-  for (const Case& c : flash_attention_grid()) {
+  for (const Case& c : flash_attention_cases()) {
     flash_pairs.insert(c.seqs[0]);
     flash_dims.insert(c.head_dim);
     flash_pages.insert(c.page_size);
