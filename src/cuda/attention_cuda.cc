@@ -2,7 +2,6 @@
 // allocation, no synchronisation, nothing read back: every call can be captured in a graph.
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -61,18 +60,23 @@ Status count_sms(int32_t device, int32_t* num_sms) {
 constexpr const char* kNoKernel =
     "head_dim: this build compiled no CUDA kernel for it (PAGODA_CUDA_HEAD_DIMS)";
 
+bool is_plain(const AttentionParams& params) {
+  return is_plain_score(params.score) && is_interval(params.mask);
+}
+
 const AttentionKernel* find_kernel(const AttentionParams& params) {
-  const bool plain = is_plain_score(params.score) && is_interval(params.mask);
-  return find_attention_kernel(params.q.dtype, params.head_dim, plain);
+  return find_attention_kernel(params.q.dtype, params.head_dim, is_plain(params));
 }
 
 // Null if it does not compute this problem: it knows plain logits with a positive scale, interval
 // masks, and no batch invariance.
 const PrefillKernel* find_prefill(const AttentionParams& params) {
-  const bool plain = is_plain_score(params.score) && is_interval(params.mask) &&
-                     params.score.softmax_scale > 0.0f && params.q_scale.data == nullptr &&
-                     params.kv.k_scale.data == nullptr;
-  if (!plain || params.split_policy == SplitPolicy::kFixed) return nullptr;
+  const bool has_positive_scale = params.score.softmax_scale > 0.0f &&
+                                  params.q_scale.data == nullptr &&
+                                  params.kv.k_scale.data == nullptr;
+  if (!is_plain(params) || !has_positive_scale || params.split_policy == SplitPolicy::kFixed) {
+    return nullptr;
+  }
   const PrefillKernel* kernel = find_prefill_kernel(params.q.dtype, params.head_dim);
   // Both kernels' partial results have the same columns.
   return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
