@@ -11,6 +11,7 @@
 #include "cuda/device_problem.h"
 #include "cuda/kernels/plan.h"
 #include "pagoda/attention.h"
+#include "random_plan.h"
 
 namespace pagoda::testing {
 namespace {
@@ -35,61 +36,9 @@ T* allocate(std::vector<DeviceBuffer>* buffers, int64_t count) {
   return static_cast<T*>(buffers->back().data());
 }
 
-// A batch's lengths on both sides.
-struct Lengths {
-  std::vector<int32_t> cu_seqlens_q{0};
-  std::vector<int32_t> seqused_k;
-  AttentionParams params{};
-
-  Lengths(std::mt19937* random, int num_seqs, int longest_q, int longest_k) {
-    auto pick = [&](int low, int high) {
-      return std::uniform_int_distribution<int>(low, high)(*random);
-    };
-    for (int i = 0; i < num_seqs; ++i) {
-      const int q_len = pick(0, 4) == 0 ? pick(0, longest_q) : pick(0, 2);
-      cu_seqlens_q.push_back(cu_seqlens_q.back() + q_len);
-      seqused_k.push_back(pick(q_len, q_len + longest_k));
-    }
-    params.cu_seqlens_q = cu_seqlens_q.data();
-    params.seqused_k = seqused_k.data();
-    params.num_tokens = cu_seqlens_q.back();
-    params.num_seqs = num_seqs;
-    params.num_kv_heads = pick(1, 8);
-    params.group = pick(1, 9);
-    params.num_q_heads = params.num_kv_heads * params.group;
-    params.mask.causal = true;
-    params.mask.window_left = pick(0, 2) == 0 ? pick(0, 3000) : -1;
-    params.mask.window_right = params.mask.prefix_window_left = -1;
-  }
-};
-
-// The host's composition of the functions that the kernel composes.
-std::vector<ShareBound> bounds_on_host(const PlanConfig& config, const AttentionParams& params) {
-  std::vector<int32_t> tile_begin{0};
-  std::vector<int64_t> cost_begin{0};
-  int64_t largest_unit = 0;
-  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
-    const SequenceShape shape = sequence_shape(params, seq);
-    const int32_t num_tiles = num_row_tiles(config, params, shape);
-    tile_begin.push_back(tile_begin.back() + num_tiles);
-    for (int32_t t = 0; t < num_tiles; ++t) {
-      const RowTile tile = row_tile_of_heads(config, params, shape, t);
-      cost_begin.push_back(cost_begin.back() + tile.cost * params.num_kv_heads);
-      largest_unit = std::max(largest_unit, tile.cost);
-    }
-  }
-  const CostLine line{tile_begin.data(), cost_begin.data(), params.num_seqs};
-  const int64_t share = share_length(config, line.total(), largest_unit);
-  std::vector<ShareBound> bounds;
-  for (int32_t i = 0; i <= config.num_workers; ++i) {
-    bounds.push_back(share_bound(config, params, line, share, i));
-  }
-  return bounds;
-}
-
-void expect_same_plan(const PlanConfig& config, const Lengths& lengths) {
-  const AttentionParams& params = lengths.params;
-  const std::vector<ShareBound> host = bounds_on_host(config, params);
+void expect_same_plan(const PlanConfig& config, const RandomBatch& batch) {
+  const AttentionParams& params = batch.params;
+  const HostLine host(config, params);
 
   const ShareLimits limits =
       share_limits(config, params.num_tokens, params.num_seqs, 1 << 20, params.group);
@@ -104,19 +53,20 @@ void expect_same_plan(const PlanConfig& config, const Lengths& lengths) {
   AttentionParams on_device = params;
   auto* cu_seqlens_q = allocate<int32_t>(&buffers, params.num_seqs + 1);
   auto* seqused_k = allocate<int32_t>(&buffers, params.num_seqs);
-  cudaMemcpy(cu_seqlens_q, params.cu_seqlens_q, sizeof(int32_t) * lengths.cu_seqlens_q.size(),
+  cudaMemcpy(cu_seqlens_q, params.cu_seqlens_q, sizeof(int32_t) * batch.cu_seqlens_q.size(),
              cudaMemcpyHostToDevice);
-  cudaMemcpy(seqused_k, params.seqused_k, sizeof(int32_t) * lengths.seqused_k.size(),
+  cudaMemcpy(seqused_k, params.seqused_k, sizeof(int32_t) * batch.seqused_k.size(),
              cudaMemcpyHostToDevice);
   on_device.cu_seqlens_q = cu_seqlens_q;
   on_device.seqused_k = seqused_k;
   ASSERT_EQ(cuda::launch_plan_kernel(on_device, works, nullptr), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
-  const auto num_bounds = static_cast<int64_t>(host.size());
-  const auto device = fetch(work.bounds, num_bounds);
-  for (size_t w = 0; w < host.size(); ++w) {
-    EXPECT_EQ(std::memcmp(&device[w], &host[w], sizeof(ShareBound)), 0) << "bound " << w;
+  const auto bounds = fetch(work.bounds, config.num_workers + 1);
+  for (int32_t w = 0; w <= config.num_workers; ++w) {
+    const ShareBound bound = share_bound(config, params, host.line(), host.share, w);
+    EXPECT_EQ(std::memcmp(&bounds[static_cast<size_t>(w)], &bound, sizeof(ShareBound)), 0)
+        << "bound " << w;
   }
 }
 
@@ -132,7 +82,7 @@ TEST(PlanCuda, EqualsTheHostsPlan) {
                               .min_share = fixed ? 1024 + kItemCost : 256,
                               .policy = policy,
                               .fixed_split_keys = 1024};
-      expect_same_plan(config, Lengths(&random, num_seqs, 700, 20000));
+      expect_same_plan(config, RandomBatch(&random, {num_seqs, 700, 20000}));
       if (HasFailure()) FAIL() << num_seqs << " sequences";
     }
   }

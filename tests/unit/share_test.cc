@@ -8,65 +8,47 @@
 #include <cstdlib>
 #include <random>
 #include <set>
-#include <vector>
+
+#include "random_plan.h"
 
 namespace pagoda {
 namespace {
 
-struct Batch {
-  std::vector<int32_t> cu_seqlens_q{0};
-  std::vector<int32_t> seqused_k;
-  AttentionParams params{};
-  PlanConfig config{};
-  std::vector<int32_t> tile_begin{0};
-  std::vector<int64_t> cost_begin{0};
-  int64_t largest_unit = 0;
-  int64_t share = 0;
+using testing::HostLine;
+using testing::RandomBatch;
 
-  Batch(std::mt19937* random, SplitPolicy policy) {
-    const auto pick = [&](int low, int high) {
-      return std::uniform_int_distribution<int>(low, high)(*random);
-    };
-    const int num_seqs = pick(0, 40);
-    const int longest_k = 1 << pick(0, 15);
-    for (int i = 0; i < num_seqs; ++i) {
-      const int q_len = pick(0, 3) == 0 ? pick(0, 300) : pick(0, 2);
-      cu_seqlens_q.push_back(cu_seqlens_q.back() + q_len);
-      seqused_k.push_back(pick(0, q_len + longest_k));
-    }
-    params.cu_seqlens_q = cu_seqlens_q.data();
-    params.seqused_k = seqused_k.data();
-    params.num_tokens = cu_seqlens_q.back();
-    params.num_seqs = num_seqs;
-    params.num_kv_heads = pick(1, 8);
-    params.group = pick(1, 9);
-    params.mask.causal = pick(0, 3) > 0;
-    params.mask.window_left = pick(0, 2) == 0 ? pick(0, 3000) : -1;
-    params.mask.window_right = params.mask.prefix_window_left = -1;
-    const bool fixed = policy == SplitPolicy::kFixed;
-    config = {.routes = {{64, 1, 64}, {64, 1, 64}},
-              .few_rows_max = 64,
-              .num_workers = pick(1, 264),
-              .min_share = fixed ? 512 + kItemCost : 256,
-              .min_cut = pick(0, 2) == 0 ? pick(0, 5000) : 0,
-              .policy = policy,
-              .fixed_split_keys = 512};
-    for (int32_t seq = 0; seq < num_seqs; ++seq) {
-      const SequenceShape shape = sequence_shape(params, seq);
-      const int32_t num_tiles = num_row_tiles(config, params, shape);
-      tile_begin.push_back(tile_begin.back() + num_tiles);
-      for (int32_t t = 0; t < num_tiles; ++t) {
-        const int64_t cost = row_tile_of_heads(config, params, shape, t).cost;
-        cost_begin.push_back(cost_begin.back() + cost * params.num_kv_heads);
-        largest_unit = std::max(largest_unit, cost);
-      }
-    }
-    share = share_length(config, line().total(), largest_unit);
-  }
+int pick(std::mt19937* random, int low, int high) {
+  return std::uniform_int_distribution<int>(low, high)(*random);
+}
 
-  CostLine line() const { return {tile_begin.data(), cost_begin.data(), params.num_seqs}; }
+PlanConfig random_config(std::mt19937* random, SplitPolicy policy) {
+  const bool fixed = policy == SplitPolicy::kFixed;
+  return {.routes = {{64, 1, 64}, {64, 1, 64}},
+          .few_rows_max = 64,
+          .num_workers = pick(random, 1, 264),
+          .min_share = fixed ? 512 + kItemCost : 256,
+          .min_cut = pick(random, 0, 2) == 0 ? pick(random, 0, 5000) : 0,
+          .policy = policy,
+          .fixed_split_keys = 512};
+}
+
+struct Planned {
+  RandomBatch batch;
+  const AttentionParams& params;
+  PlanConfig config;
+  HostLine host;
+
+  Planned(std::mt19937* random, SplitPolicy policy)
+      : batch(random, {.num_seqs = pick(random, 0, 40),
+                       .longest_q = 300,
+                       .longest_k = 1 << pick(random, 0, 15)}),
+        params(batch.params),
+        config(random_config(random, policy)),
+        host(config, params) {}
+
+  CostLine line() const { return host.line(); }
   ShareBound bound(int32_t index) const {
-    return share_bound(config, params, line(), share, index);
+    return share_bound(config, params, line(), host.share, index);
   }
 };
 
@@ -82,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, Shares,
 TEST_P(Shares, CoverTheLineInOrder) {
   std::mt19937 random(5);
   for (int i = 0; i < 300; ++i) {
-    const Batch batch(&random, GetParam());
+    const Planned batch(&random, GetParam());
     EXPECT_EQ(place_of(batch.bound(0)), std::make_pair(0, -1));
     const int32_t num_units = batch.line().num_tiles() * batch.params.num_kv_heads;
     EXPECT_EQ(batch.bound(batch.config.num_workers).unit, num_units);
@@ -101,14 +83,14 @@ TEST_P(Shares, CutsLieBetweenCellsInsideTheVisibleKeys) {
   std::mt19937 random(6);
   int cuts = 0;
   for (int i = 0; i < 300; ++i) {
-    const Batch batch(&random, GetParam());
+    const Planned batch(&random, GetParam());
     for (int32_t w = 0; w <= batch.config.num_workers; ++w) {
       const ShareBound bound = batch.bound(w);
       if (bound.first_worker < 0) continue;
       ++cuts;
       const int32_t tile = bound.unit / batch.params.num_kv_heads;
       const PlacedTile placed =
-          placed_tile(batch.config, batch.params, batch.tile_begin.data(), tile);
+          placed_tile(batch.config, batch.params, batch.host.tile_begin.data(), tile);
       EXPECT_EQ(bound.shape.seq, placed.shape.seq);
       EXPECT_EQ(bound.row_begin, placed.tile.row_begin);
       EXPECT_EQ(bound.kv_head, bound.unit % batch.params.num_kv_heads);
@@ -123,7 +105,7 @@ TEST_P(Shares, CutsLieBetweenCellsInsideTheVisibleKeys) {
 TEST_P(Shares, PiecesOfACutUnitAreCountedFromItsFirstWorker) {
   std::mt19937 random(7);
   for (int i = 0; i < 300; ++i) {
-    const Batch batch(&random, GetParam());
+    const Planned batch(&random, GetParam());
     for (int32_t w = 0; w <= batch.config.num_workers;) {
       const ShareBound first = batch.bound(w);
       if (first.first_worker < 0) {
@@ -145,20 +127,20 @@ TEST_P(Shares, PiecesOfACutUnitAreCountedFromItsFirstWorker) {
 TEST_P(Shares, AreEqual) {
   std::mt19937 random(8);
   for (int i = 0; i < 300; ++i) {
-    const Batch batch(&random, GetParam());
+    const Planned batch(&random, GetParam());
     for (int32_t w = 0; w <= batch.config.num_workers; ++w) {
       const ShareBound bound = batch.bound(w);
-      const int64_t wanted = std::min(w * batch.share, batch.line().total());
+      const int64_t wanted = std::min(w * batch.host.share, batch.line().total());
       const int32_t tile = bound.unit / batch.params.num_kv_heads;
       int64_t place = batch.line().total();
       int64_t cell_cost = 0;
       if (tile < batch.line().num_tiles()) {
         const PlacedTile placed =
-            placed_tile(batch.config, batch.params, batch.tile_begin.data(), tile);
+            placed_tile(batch.config, batch.params, batch.host.tile_begin.data(), tile);
         const TileCells cells =
             tile_cells(batch.config.policy, batch.config.fixed_split_keys, placed.tile.visible);
         cell_cost = placed.tile.cost / cells.num_cells;
-        place = batch.cost_begin[static_cast<size_t>(tile)] + bound.kv_head * placed.tile.cost;
+        place = batch.host.cost_begin[static_cast<size_t>(tile)] + bound.kv_head * placed.tile.cost;
         if (bound.first_worker >= 0) {
           place += placed.tile.cost * (bound.kv_split / cells.cell_keys - cells.first_cell) /
                    cells.num_cells;
@@ -175,7 +157,7 @@ TEST_P(Shares, AreEqual) {
 TEST(PartialPlaces, NoTwoPiecesShareOne) {
   std::mt19937 random(9);
   for (int i = 0; i < 300; ++i) {
-    const Batch batch(&random, SplitPolicy::kBalanced);
+    const Planned batch(&random, SplitPolicy::kBalanced);
     const ShareLimits limits = share_limits(batch.config, batch.params.num_tokens,
                                             batch.params.num_seqs, 1 << 20, batch.params.group);
     std::set<int64_t> taken;
