@@ -40,6 +40,12 @@ step_nvcc() {
   cmake --build build/dev -j "$jobs" --target device_headers_check
 }
 
+step_kernels() {
+  command -v nvcc >/dev/null || skip "no nvcc"
+  cmake --preset dev
+  python3 scripts/check_kernels.py build/dev
+}
+
 step_dev() {
   cmake --preset dev
   cmake --build build/dev -j "$jobs"

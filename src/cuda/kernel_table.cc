@@ -10,14 +10,27 @@ namespace pagoda::cuda {
 #include "prefill_kernels.inc"
 #undef PAGODA_KERNEL
 
-const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool plain) {
-  // By ascending head_dim, plain ones first.
+std::span<const AttentionKernel* const> attention_kernels() {
   static constexpr const AttentionKernel* kKernels[] = {
 #define PAGODA_KERNEL(name) &name,
 #include "attention_kernels.inc"
 #undef PAGODA_KERNEL
   };
-  for (const AttentionKernel* kernel : kKernels) {
+  return kKernels;
+}
+
+std::span<const PrefillKernel* const> prefill_kernels() {
+  // The null is for a build that has none.
+  static constexpr const PrefillKernel* kKernels[] = {
+#define PAGODA_KERNEL(name) &name,
+#include "prefill_kernels.inc"
+#undef PAGODA_KERNEL
+      nullptr};
+  return std::span(kKernels).first(std::size(kKernels) - 1);
+}
+
+const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool plain) {
+  for (const AttentionKernel* kernel : attention_kernels()) {
     const bool has_features = plain || !kernel->plain;
     if (kernel->dtype == dtype && kernel->head_dim >= head_dim && has_features) return kernel;
   }
@@ -25,15 +38,8 @@ const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool
 }
 
 const PrefillKernel* find_prefill_kernel(DType dtype, int32_t head_dim) {
-  // By ascending head_dim; a null, for a build may have none.
-  static constexpr const PrefillKernel* kKernels[] = {
-#define PAGODA_KERNEL(name) &name,
-#include "prefill_kernels.inc"
-#undef PAGODA_KERNEL
-      nullptr,
-  };
-  for (const PrefillKernel* kernel : kKernels) {
-    if (kernel != nullptr && kernel->dtype == dtype && kernel->head_dim >= head_dim) return kernel;
+  for (const PrefillKernel* kernel : prefill_kernels()) {
+    if (kernel->dtype == dtype && kernel->head_dim >= head_dim) return kernel;
   }
   return nullptr;
 }

@@ -27,6 +27,8 @@ constexpr AttentionKernel attention_kernel_entry() {
           .plain = Config::kPlain,
           .tile_rows = kTileRows,
           .ctas_per_sm = Config::kCtasPerSm,
+          .threads = Config::kThreads,
+          .smem_bytes = sizeof(SmemPlan<Config>),
           .launch = launch_attention<Config>};
 }
 

@@ -26,6 +26,8 @@ constexpr PrefillKernel prefill_kernel_entry() {
   return {.dtype = kDTypeOf<typename Config::T>,
           .head_dim = Config::kHeadDim,
           .tile_rows = Config::kTileRows,
+          .threads = Config::kThreads,
+          .smem_bytes = sizeof(PrefillSmem<Config>),
           .launch = launch_prefill<Config>};
 }
 

@@ -4,6 +4,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <span>
+
 #include "cuda/kernels/work.h"
 #include "cuda/kv_boxes.h"
 
@@ -13,9 +15,14 @@ struct PrefillKernel {
   DType dtype;
   int32_t head_dim;  // the largest that it takes
   int32_t tile_rows;
+  int32_t threads;     // of a CTA; one CTA takes an SM
+  int32_t smem_bytes;  // of a CTA
   cudaError_t (*launch)(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
                         cudaStream_t stream);
 };
+
+// By ascending head_dim.
+std::span<const PrefillKernel* const> prefill_kernels();
 
 // The kernel with the smallest head_dim that holds the problem's, or null.
 const PrefillKernel* find_prefill_kernel(DType dtype, int32_t head_dim);
