@@ -16,16 +16,30 @@ parser.add_argument("--steps", type=int, default=20)
 arguments = parser.parse_args()
 device = torch.device(arguments.device)
 
-NUM_LAYERS, NUM_SEQS, NUM_Q_HEADS, NUM_KV_HEADS, HEAD_DIM, PAGE_SIZE = 4, 8, 8, 2, 64, 16
+NUM_LAYERS, NUM_SEQS, NUM_Q_HEADS, NUM_KV_HEADS, HEAD_DIM, PAGE_SIZE = 4, 8, 8, 2, 64, 64
 PROMPT = 200
 MAX_LENGTH = PROMPT + arguments.steps
 MAX_PAGES = -(-MAX_LENGTH // PAGE_SIZE)
 DTYPE = torch.bfloat16
 
 torch.manual_seed(0)
-pages = torch.randn(2, NUM_LAYERS, NUM_SEQS * MAX_PAGES, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM, device=device)
-k_pages, v_pages = pages.to(DTYPE)
-block_table = torch.randperm(NUM_SEQS * MAX_PAGES, dtype=torch.int32).view(NUM_SEQS, -1).to(device)
+NUM_PAGES = NUM_SEQS * MAX_PAGES
+
+
+def new_pages():
+    """One layer's K and V."""
+    if device.type == "cuda":
+        return torch.empty(2, NUM_PAGES, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM, dtype=DTYPE, device=device)
+    # In the layout that CPUs read fastest; the tensors share the cache's memory and keep it.
+    cache = pagoda.make_kv_cache(num_pages=NUM_PAGES, page_size=PAGE_SIZE, num_kv_heads=NUM_KV_HEADS,
+                                 head_dim=HEAD_DIM, dtype=DTYPE)
+    return torch.from_dlpack(cache.k_pages), torch.from_dlpack(cache.v_pages)
+
+
+k_pages, v_pages = zip(*(new_pages() for _ in range(NUM_LAYERS)), strict=True)
+for prompt in (*k_pages, *v_pages):
+    prompt.normal_()
+block_table = torch.randperm(NUM_PAGES, dtype=torch.int32).view(NUM_SEQS, -1).to(device)
 lengths = torch.full((NUM_SEQS,), PROMPT, dtype=torch.int32, device=device)
 starts = torch.arange(NUM_SEQS + 1, dtype=torch.int32, device=device)
 q = torch.empty(NUM_SEQS, NUM_Q_HEADS, HEAD_DIM, dtype=DTYPE, device=device)

@@ -34,6 +34,33 @@ static void test_defaults(void) {
   CHECK(strchr(pagoda_version(), '.') != NULL);
 }
 
+static void test_make_kv_cache(void) {
+  PagodaMakeKvCache args;
+  PagodaKvCache cache;
+  pagoda_make_kv_cache_init(&args);
+  CHECK(args.page_size == 64 && args.dtype == PAGODA_BFLOAT16 && args.layout == PAGODA_HND);
+  memset(&cache, 0, sizeof(cache));
+  CHECK(pagoda_make_kv_cache(&args, &cache) == PAGODA_INVALID_ARGUMENT);
+  CHECK(strstr(pagoda_last_error(), "num_pages: got 0, wants ") != NULL);
+  CHECK(cache.memory == NULL);
+  args.num_pages = kPages;
+  args.page_size = kPageSize;
+  args.num_kv_heads = kKvHeads;
+  args.head_dim = kHeadDim;
+  args.dtype = PAGODA_INT8;
+  CHECK(pagoda_make_kv_cache(&args, NULL) == PAGODA_INVALID_ARGUMENT);
+  CHECK(pagoda_make_kv_cache(&args, &cache) == PAGODA_OK);
+  CHECK((uintptr_t)cache.memory % (2 << 20) == 0 && cache.bytes == 2 << 20);
+  CHECK(cache.k_pages.data == cache.memory && cache.k_pages.rank == 4);
+  CHECK(cache.k_pages.shape[1] == kPageSize && cache.k_pages.stride[2] == kPageSize * kHeadDim);
+  CHECK(cache.v_token_scale.dtype == PAGODA_FLOAT32 && cache.v_token_scale.shape[2] == kKvHeads);
+  memset(cache.memory, 1, cache.bytes);
+  pagoda_free_kv_cache(&cache);
+  CHECK(cache.memory == NULL && cache.k_pages.data == NULL && cache.bytes == 0);
+  pagoda_free_kv_cache(&cache);
+  pagoda_free_kv_cache(NULL);
+}
+
 static void test_write_and_gather(void) {
   PagodaWriteKvCache write;
   PagodaGatherKvCache gather;
@@ -217,6 +244,7 @@ static void test_threads(void) {
 int main(void) {
   make_data();
   test_defaults();
+  test_make_kv_cache();
   test_write_and_gather();
   test_copy_and_swap();
   test_plan_and_attention();

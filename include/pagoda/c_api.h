@@ -12,7 +12,7 @@
 // library did before it: a program compiled against an older header runs with a newer library.
 // Call the struct's _init function first. An optional tensor is absent when its data is NULL.
 //
-// Functions that return a status return PAGODA_OK or one of the codes below, and then
+// Functions that return a status return PAGODA_OK or a code of c_types.h, and then
 // pagoda_last_error() says which argument, what it got and what it wants. Nothing is written by a
 // call that finds its arguments invalid. No C++ exception leaves a function. Several threads may
 // call at once.
@@ -22,79 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pagoda/c_types.h"
 #include "pagoda/export.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-// Enumerations are passed as int32_t. The values never change.
-typedef int32_t PagodaStatus;
-enum {
-  PAGODA_OK = 0,
-  PAGODA_INVALID_ARGUMENT = 1,     // the caller can fix it; nothing was written
-  PAGODA_UNSUPPORTED = 2,          // legal, but this build or device has no code for it
-  PAGODA_WORKSPACE_TOO_SMALL = 3,  // the message says how many bytes are needed
-  PAGODA_INVALID_CONTENTS = 4,     // checked mode: a page id, length or scale is out of range
-  PAGODA_DEVICE_ERROR = 5,         // the driver or the device reported an error
-  PAGODA_INTERNAL = 6              // a bug in the library, or out of memory
-};
-
-typedef int32_t PagodaDType;
-enum {
-  PAGODA_FLOAT32 = 0,
-  PAGODA_FLOAT16 = 1,
-  PAGODA_BFLOAT16 = 2,
-  PAGODA_FLOAT8_E4M3 = 3,
-  PAGODA_FLOAT8_E5M2 = 4,
-  PAGODA_INT8 = 5,
-  PAGODA_UINT8 = 6,
-  PAGODA_INT32 = 7,
-  PAGODA_INT64 = 8
-};
-
-enum { PAGODA_CPU = 0, PAGODA_CUDA = 1 };                           // PagodaDevice.type
-enum { PAGODA_LSE_HEADS_TOKENS = 0, PAGODA_LSE_TOKENS_HEADS = 1 };  // lse_layout
-enum { PAGODA_SPLIT_BALANCED = 0, PAGODA_SPLIT_FIXED = 1 };         // split_policy
-enum { PAGODA_MAX_RANK = 4 };
-
-typedef struct PagodaDevice {
-  int32_t type;
-  int32_t index;
-} PagodaDevice;
-
-// A borrowed, strided tensor; strides count elements. All zero bytes = absent.
-typedef struct PagodaTensor {
-  void* data;
-  PagodaDType dtype;
-  PagodaDevice device;
-  int32_t rank;
-  int64_t shape[PAGODA_MAX_RANK];
-  int64_t stride[PAGODA_MAX_RANK];
-} PagodaTensor;
-
-// Scratch memory of pagoda_workspace_size() bytes on the device that computes; 64-byte aligned,
-// 256 on CUDA.
-typedef struct PagodaWorkspace {
-  void* data;
-  size_t bytes;
-} PagodaWorkspace;
-
-// The caller's thread pool: run() calls task(task_context, i, worker) once for each i in
-// [0, num_tasks), 0 <= worker < num_workers, and returns when all are done. See types.h.
-typedef void (*PagodaParallelTask)(void* task_context, int64_t index, int32_t worker);
-typedef struct PagodaParallelFor {
-  void (*run)(void* pool, int64_t num_tasks, PagodaParallelTask task, void* task_context);
-  void* pool;
-  int32_t num_workers;
-} PagodaParallelFor;
-
-// Where and how a call runs. Wherever one is taken, NULL stands for one of defaults.
-typedef struct PagodaExecution {
-  size_t struct_size;
-  void* stream;                           // cudaStream_t; unused on the CPU
-  const PagodaParallelFor* parallel_for;  // CPU only; NULL = the library's own pool
-} PagodaExecution;
 
 // AttentionProblem of attention.h.
 typedef struct PagodaProblem {
@@ -181,6 +114,28 @@ typedef struct PagodaExplanation {
   int64_t num_workers;  // CPU: of the pool that the plan was made for
 } PagodaExplanation;
 
+// MakeKvCache of kv_cache.h.
+typedef struct PagodaMakeKvCache {
+  size_t struct_size;
+  int64_t num_pages;
+  int32_t page_size;  // tokens; default 64
+  int32_t num_kv_heads;
+  int32_t head_dim;
+  PagodaDType dtype;     // f32, f16, bf16, fp8 or int8; default bf16
+  int32_t layout;        // default PAGODA_HND
+  int32_t token_scales;  // 0 or 1; int8 pages always have scales per token and head
+} PagodaMakeKvCache;
+
+// A KV cache in host memory, made by pagoda_make_kv_cache(). Its layout never changes.
+typedef struct PagodaKvCache {
+  PagodaTensor k_pages;
+  PagodaTensor v_pages;
+  PagodaTensor k_token_scale;  // absent unless asked for, or int8
+  PagodaTensor v_token_scale;
+  void* memory;  // what the tensors point into
+  size_t bytes;
+} PagodaKvCache;
+
 // WriteKvCache and Rope of kv_cache.h.
 typedef struct PagodaWriteKvCache {
   size_t struct_size;
@@ -246,6 +201,7 @@ PAGODA_API void pagoda_execution_init(PagodaExecution* execution);
 PAGODA_API void pagoda_problem_init(PagodaProblem* problem);
 PAGODA_API void pagoda_limits_init(PagodaLimits* limits);
 PAGODA_API void pagoda_explanation_init(PagodaExplanation* explanation);
+PAGODA_API void pagoda_make_kv_cache_init(PagodaMakeKvCache* args);
 PAGODA_API void pagoda_write_kv_cache_init(PagodaWriteKvCache* args);
 PAGODA_API void pagoda_gather_kv_cache_init(PagodaGatherKvCache* args);
 PAGODA_API void pagoda_copy_pages_init(PagodaCopyPages* args);
@@ -274,6 +230,10 @@ PAGODA_API PagodaStatus pagoda_supported(const PagodaProblem* problem);
 PAGODA_API PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan,
                                        PagodaExplanation* explanation);
 
+// Fills `cache`, whose memory is zeroed, begins on a 2 MB boundary and is advised for huge pages.
+PAGODA_API PagodaStatus pagoda_make_kv_cache(const PagodaMakeKvCache* args, PagodaKvCache* cache);
+// Gives the memory back and clears `cache`; does nothing with one that is clear, or with NULL.
+PAGODA_API void pagoda_free_kv_cache(PagodaKvCache* cache);
 PAGODA_API PagodaStatus pagoda_write_kv_cache(const PagodaWriteKvCache* args,
                                               const PagodaExecution* execution);
 PAGODA_API PagodaStatus pagoda_merge_states(const PagodaState* states, int32_t num_states,

@@ -1,9 +1,11 @@
-// What a serving engine does around attention: write new K and V into pages, merge partial
-// results, gather pages into rows, copy pages.
+// What a serving engine does around attention: make pages in host memory, write new K and V into
+// pages, merge partial results, gather pages into rows, copy pages.
 #ifndef PAGODA_KV_CACHE_H_
 #define PAGODA_KV_CACHE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "pagoda/attention.h"
 #include "pagoda/export.h"
@@ -11,6 +13,41 @@
 #include "pagoda/types.h"
 
 namespace pagoda {
+
+// How a page lies in memory. The API's shapes are the same for both; strides tell them apart.
+enum class KvLayout : int32_t {
+  kHnd = 0,  // head-major: a head's tokens one after the other
+  kNhd = 1,  // token-major: a token's heads one after the other
+};
+
+// Pages in host memory. The defaults are what CPUs read fastest (docs/performance.md).
+struct MakeKvCache {
+  int64_t num_pages = 0;
+  int32_t page_size = 64;  // tokens
+  int32_t num_kv_heads = 0;
+  int32_t head_dim = 0;
+  DType dtype = DType::kBFloat16;  // f32, f16, bf16, fp8 or int8
+  KvLayout layout = KvLayout::kHnd;
+  // f32 scales per token and head beside the pages: on request for fp8; int8 pages always have
+  // them.
+  bool token_scales = false;
+};
+
+struct UnmapMemory {
+  size_t bytes = 0;
+  PAGODA_API void operator()(void* data) const;
+};
+
+// A KV cache that owns its memory.
+struct HostKvCache {
+  PagedKvCache views;  // k_pages, v_pages and token scales if there are any; the rest is absent
+  std::unique_ptr<void, UnmapMemory> memory;  // what the views point into; get_deleter().bytes
+};
+
+// Zeroed memory, which begins on a 2 MB boundary and is advised for huge pages: all pages of K, all
+// of V, then scales, each without gaps. The system takes a page of memory from the NUMA node of the
+// thread that touches it first.
+PAGODA_API Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache);
 
 // Rotary position embedding, applied to q in place and to k while it is written. With (a, b) one
 // pair of the first rotary_dim channels and c, s its cosine and sine at the token's position:

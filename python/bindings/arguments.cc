@@ -8,6 +8,7 @@
 
 #include "element_types.h"
 #include "pagoda/attention.h"
+#include "pagoda/kv_cache.h"
 
 namespace pagoda::python {
 namespace {
@@ -64,6 +65,7 @@ bool read_choice(PyObject* value, const Field& field, const char* const (&names)
 
 constexpr const char* kSplitPolicies[2] = {"balanced", "fixed"};
 constexpr const char* kLseLayouts[2] = {"heads_tokens", "tokens_heads"};
+constexpr const char* kKvLayouts[2] = {"hnd", "nhd"};
 
 bool read_device(PyObject* value, const Field& field, Device* out) {
   Ref text;
@@ -136,6 +138,10 @@ bool read_value(PyObject* value, const Field& field, TensorReader* tensors, void
       if (!read_choice(value, field, kLseLayouts, &choice)) return false;
       field_of<LseLayout>(target, field) = static_cast<LseLayout>(choice);
       return true;
+    case Kind::kKvLayout:
+      if (!read_choice(value, field, kKvLayouts, &choice)) return false;
+      field_of<KvLayout>(target, field) = static_cast<KvLayout>(choice);
+      return true;
     case Kind::kDevice:
       return read_device(value, field, &field_of<Device>(target, field));
     case Kind::kDType:
@@ -189,6 +195,7 @@ const char* kind_name(Kind kind) {
       return "float";
     case Kind::kSplitPolicy:
     case Kind::kLseLayout:
+    case Kind::kKvLayout:
       return "str";
     case Kind::kDType:
       return "dtype";
@@ -215,6 +222,9 @@ PyObject* default_of(const Field& field, const void* defaults) {
     case Kind::kLseLayout:
       return PyUnicode_FromString(
           kLseLayouts[static_cast<int>(field_of<LseLayout>(defaults, field))]);
+    case Kind::kKvLayout:
+      return PyUnicode_FromString(
+          kKvLayouts[static_cast<int>(field_of<KvLayout>(defaults, field))]);
     default:
       Py_INCREF(Py_None);
       return Py_None;

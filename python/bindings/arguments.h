@@ -21,6 +21,7 @@ enum class Kind {
   kFloat,        // float
   kSplitPolicy,  // SplitPolicy: "balanced" or "fixed"
   kLseLayout,    // LseLayout: "heads_tokens" or "tokens_heads"
+  kKvLayout,     // KvLayout: "hnd" or "nhd"
   kDevice,       // Device: "cpu", "cuda", "cuda:1", or what prints as one
   kDType,        // DType, by name or what prints as one; the field's own value = not given
   kObject,       // PyObject*, borrowed

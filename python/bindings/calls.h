@@ -16,6 +16,7 @@ PyObject* py_workspace_size(PyObject*, PyObject* const* values, Py_ssize_t count
 PyObject* py_supported(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_explain(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 
+PyObject* py_make_kv_cache(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_write_kv_cache(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_merge_states(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_gather_kv_cache(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
@@ -25,6 +26,7 @@ PyObject* py_swap_pages(PyObject*, PyObject* const* values, Py_ssize_t count, Py
 // {function: its options as describe() lists them}
 Ref describe_attention_calls();
 Ref describe_workspace_calls();
+Ref describe_make_cache_call();
 Ref describe_kv_cache_calls();
 
 // A tensor whose stored type is not what its numbers are: NumPy's uint16 and uint8.

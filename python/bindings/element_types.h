@@ -20,6 +20,9 @@ constexpr size_t element_bytes(DType dtype) {
 
 // False if the library has no such type.
 bool dtype_of(dlpack::DataType type, DType* dtype);
+// Of a type that the library has.
+dlpack::DataType dlpack_type_of(DType dtype);
+const char* name_of(DType dtype);
 // PEP 3118: one native element; null stands for bytes.
 bool dtype_of_format(const char* format, size_t item_bytes, DType* dtype);
 // As NumPy, torch or Pagoda name it; "torch." may stand before.

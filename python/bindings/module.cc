@@ -1,4 +1,5 @@
 // The extension module pagoda._pagoda: converts arguments and calls the library, nothing else.
+#include "cache_tensor.h"
 #include "calls.h"
 #include "plan_object.h"
 
@@ -13,10 +14,10 @@ PyMethodDef method(const char* name, Call call) {
 }
 
 int fill(PyObject* module) {
-  if (!add_plan_type(module)) return -1;
+  if (!add_plan_type(module) || !add_cache_tensor_type(module)) return -1;
   Ref options(PyDict_New());
-  for (Ref (*describe_calls)() :
-       {describe_attention_calls, describe_workspace_calls, describe_kv_cache_calls}) {
+  for (Ref (*describe_calls)() : {describe_attention_calls, describe_workspace_calls,
+                                  describe_make_cache_call, describe_kv_cache_calls}) {
     Ref some = describe_calls();
     if (!options || !some || PyDict_Update(options.get(), some.get()) != 0) return -1;
   }
@@ -32,6 +33,7 @@ PyObject* define() {
       method("workspace_size", py_workspace_size),
       method("supported", py_supported),
       method("explain", py_explain),
+      method("make_kv_cache", py_make_kv_cache),
       method("write_kv_cache", py_write_kv_cache),
       method("merge_states", py_merge_states),
       method("gather_kv_cache", py_gather_kv_cache),

@@ -9,13 +9,15 @@ tensors on the CUDA backend.
 import sys
 
 try:
-    from ._pagoda import HAS_CUDA, Plan, __version__
+    from ._pagoda import HAS_CUDA, CacheTensor, Plan, __version__
     from .ops import (
         Explanation,
+        KvCache,
         attention,
         copy_pages,
         explain,
         gather_kv_cache,
+        make_kv_cache,
         merge_states,
         plan,
         supported,
@@ -31,8 +33,10 @@ except ImportError:
         raise
 
 __all__ = [
+    "CacheTensor",
     "Explanation",
     "HAS_CUDA",
+    "KvCache",
     "Plan",
     "Problem",
     "__version__",
@@ -40,6 +44,7 @@ __all__ = [
     "copy_pages",
     "explain",
     "gather_kv_cache",
+    "make_kv_cache",
     "merge_states",
     "plan",
     "supported",

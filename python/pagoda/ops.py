@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
-    from ._pagoda import Plan
-    from .options import Execution, LseLayout, Problem, Tensor
+    from ._pagoda import CacheTensor, Plan
+    from .options import Execution, KvLayout, LseLayout, Problem, Tensor
 
 
 def operations(tensor: Any) -> Any:
@@ -146,6 +146,42 @@ def explain(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
             plan: Plan | None = None, **problem: Unpack[Problem]) -> Explanation:
     """What attention() will do with this step, by `plan` or by one that is made for the purpose."""
     return Explanation(**_pagoda.explain(q, k_pages, v_pages, out=out, plan=plan, **problem))
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """A KV cache in host memory, as make_kv_cache() makes it. Pagoda's calls take its tensors as they
+    are; torch.from_dlpack() and numpy.asarray() see the same memory, which lives as long as any of
+    them."""
+
+    k_pages: CacheTensor  # [num_pages, page_size, num_kv_heads, head_dim]
+    v_pages: CacheTensor
+    k_token_scale: CacheTensor | None  # float32 [num_pages, page_size, num_kv_heads]
+    v_token_scale: CacheTensor | None
+
+
+def make_kv_cache(
+    *,
+    num_pages: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: Any = "bfloat16",
+    page_size: int = 64,
+    layout: KvLayout = "hnd",
+    token_scales: bool = False,
+) -> KvCache:
+    """Pages of K and V in host memory, zeroed, laid out as CPUs read them fastest: head-major pages of
+    64 tokens, on a 2 MB boundary, with huge pages advised.
+
+    Args:
+      dtype: float32, float16, bfloat16, float8_e4m3, float8_e5m2 or int8, by name or as torch's or
+        NumPy's.
+      layout: "hnd" (head-major) or "nhd" (token-major); the tensors' shapes are the same.
+      token_scales: with float32 scales per token and head, for fp8; int8 pages always have them.
+    """
+    return KvCache(*_pagoda.make_kv_cache(
+        num_pages=num_pages, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype,
+        page_size=page_size, layout=layout, token_scales=token_scales))
 
 
 def write_kv_cache(

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 Tensor = Any
 
 LseLayout = Literal["heads_tokens", "tokens_heads"]
+KvLayout = Literal["hnd", "nhd"]
 SplitPolicy = Literal["balanced", "fixed"]
 
 

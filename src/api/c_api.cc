@@ -38,6 +38,8 @@ constexpr CStruct<PagodaLimits> kLimits{
     "limits", offsetof(PagodaLimits, num_workers) + sizeof(int32_t), pagoda_limits_init};
 constexpr CStruct<PagodaExplanation> kExplanation{
     "explanation", offsetof(PagodaExplanation, flops) + sizeof(int64_t), pagoda_explanation_init};
+constexpr CStruct<PagodaMakeKvCache> kMakeKvCache{
+    "args", offsetof(PagodaMakeKvCache, token_scales) + sizeof(int32_t), pagoda_make_kv_cache_init};
 constexpr CStruct<PagodaWriteKvCache> kWriteKvCache{
     "args", offsetof(PagodaWriteKvCache, checked) + sizeof(int32_t), pagoda_write_kv_cache_init};
 constexpr CStruct<PagodaGatherKvCache> kGatherKvCache{
@@ -197,6 +199,23 @@ PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan
                                explanation);
                 return {};
               });
+}
+
+PagodaStatus pagoda_make_kv_cache(const PagodaMakeKvCache* args, PagodaKvCache* cache) {
+  return call(kMakeKvCache, args, nullptr,
+              [&](const pagoda::MakeKvCache& a, const Execution&) -> Status {
+                if (cache == nullptr) return null_pointer("cache");
+                pagoda::HostKvCache made;
+                PAGODA_RETURN_IF_ERROR(pagoda::make_kv_cache(a, &made));
+                *cache = to_c(std::move(made));
+                return {};
+              });
+}
+
+void pagoda_free_kv_cache(PagodaKvCache* cache) {
+  if (cache == nullptr || cache->memory == nullptr) return;
+  pagoda::UnmapMemory{cache->bytes}(cache->memory);
+  *cache = {};
 }
 
 PagodaStatus pagoda_write_kv_cache(const PagodaWriteKvCache* args,

@@ -23,6 +23,7 @@ static_assert(same(DType::kFloat8E5M2, PAGODA_FLOAT8_E5M2));
 static_assert(same(DType::kInt8, PAGODA_INT8) && same(DType::kUInt8, PAGODA_UINT8));
 static_assert(same(DType::kInt32, PAGODA_INT32) && same(DType::kInt64, PAGODA_INT64));
 static_assert(same(DeviceType::kCpu, PAGODA_CPU) && same(DeviceType::kCuda, PAGODA_CUDA));
+static_assert(same(KvLayout::kHnd, PAGODA_HND) && same(KvLayout::kNhd, PAGODA_NHD));
 static_assert(same(LseLayout::kHeadsTokens, PAGODA_LSE_HEADS_TOKENS));
 static_assert(same(LseLayout::kTokensHeads, PAGODA_LSE_TOKENS_HEADS));
 static_assert(same(SplitPolicy::kBalanced, PAGODA_SPLIT_BALANCED));
@@ -37,6 +38,18 @@ TensorView view_of(const PagodaTensor& tensor) {
   std::copy(tensor.shape, tensor.shape + kMaxRank, view.shape);
   std::copy(tensor.stride, tensor.stride + kMaxRank, view.stride);
   return view;
+}
+
+PagodaTensor to_c(const TensorView& view) {
+  PagodaTensor tensor{.data = view.data,
+                      .dtype = static_cast<PagodaDType>(view.dtype),
+                      .device = {static_cast<int32_t>(view.device.type), view.device.index},
+                      .rank = view.rank,
+                      .shape = {},
+                      .stride = {}};
+  std::copy(view.shape, view.shape + kMaxRank, tensor.shape);
+  std::copy(view.stride, view.stride + kMaxRank, tensor.stride);
+  return tensor;
 }
 
 // Of any struct with the fields of a paged KV cache.
@@ -106,6 +119,16 @@ AttentionLimits to_cpp(const PagodaLimits& limits) {
           .num_workers = limits.num_workers};
 }
 
+MakeKvCache to_cpp(const PagodaMakeKvCache& args) {
+  return {.num_pages = args.num_pages,
+          .page_size = args.page_size,
+          .num_kv_heads = args.num_kv_heads,
+          .head_dim = args.head_dim,
+          .dtype = static_cast<DType>(args.dtype),
+          .layout = static_cast<KvLayout>(args.layout),
+          .token_scales = args.token_scales != 0};
+}
+
 WriteKvCache to_cpp(const PagodaWriteKvCache& args) {
   return {.k = view_of(args.k),
           .v = view_of(args.v),
@@ -155,6 +178,17 @@ PagodaLimits to_c(const AttentionLimits& limits) {
           .split_policy = static_cast<int32_t>(limits.split_policy),
           .fixed_split_keys = limits.fixed_split_keys,
           .num_workers = limits.num_workers};
+}
+
+PagodaKvCache to_c(HostKvCache cache) {
+  const PagedKvCache& views = cache.views;
+  const size_t bytes = cache.memory.get_deleter().bytes;
+  return {.k_pages = to_c(views.k_pages),
+          .v_pages = to_c(views.v_pages),
+          .k_token_scale = to_c(views.k_token_scale),
+          .v_token_scale = to_c(views.v_token_scale),
+          .memory = cache.memory.release(),
+          .bytes = bytes};
 }
 
 }  // namespace pagoda

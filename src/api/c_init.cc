@@ -56,6 +56,11 @@ void pagoda_limits_init(PagodaLimits* limits) {
 void pagoda_explanation_init(PagodaExplanation* explanation) {
   clear(explanation);
 }
+void pagoda_make_kv_cache_init(PagodaMakeKvCache* args) {
+  clear(args);
+  args->page_size = 64;
+  args->dtype = PAGODA_BFLOAT16;
+}
 void pagoda_write_kv_cache_init(PagodaWriteKvCache* args) {
   clear(args);
 }

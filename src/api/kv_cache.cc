@@ -15,6 +15,12 @@ bool on_cuda(const TensorView& view) {
 
 }  // namespace
 
+Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache) {
+  if (cache == nullptr) return invalid_argument("cache: got null, wants a pointer");
+  PAGODA_RETURN_IF_ERROR(validate_make_kv_cache(args));
+  return cpu::make_kv_cache(args, cache);
+}
+
 Status write_kv_cache(const WriteKvCache& args, const Execution& execution) {
   PAGODA_RETURN_IF_ERROR(validate_execution(execution));
   PAGODA_RETURN_IF_ERROR(validate_write_kv_cache(args));

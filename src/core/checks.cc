@@ -15,17 +15,6 @@ constexpr DType kDTypesInOrder[] = {
 constexpr int64_t kRowAlignBytes = 16;               // CUDA: the unit of its copy instructions
 constexpr int64_t kMaxSpanBytes = int64_t{1} << 60;  // far beyond any address space
 
-std::string names_of(DTypeSet dtypes) {
-  std::string names;
-  std::string last;
-  for (DType dtype : kDTypesInOrder) {
-    if (!dtypes.contains(dtype)) continue;
-    if (!last.empty()) names += (names.empty() ? "" : ", ") + last;
-    last = dtype_name(dtype);
-  }
-  return names.empty() ? last : names + " or " + last;
-}
-
 bool is_single(DTypeSet dtypes) {
   return std::count_if(std::begin(kDTypesInOrder), std::end(kDTypesInOrder),
                        [&](DType dtype) { return dtypes.contains(dtype); }) == 1;
@@ -33,7 +22,7 @@ bool is_single(DTypeSet dtypes) {
 
 // "int32 [num_seqs=3, max_pages]"
 std::string wanted(const TensorRule& rule) {
-  std::string wants = names_of(rule.dtypes) + " [";
+  std::string wants = dtype_names(rule.dtypes) + " [";
   const char* separator = "";
   for (const Extent& extent : rule.shape) {
     wants += separator + std::string(extent.name);
@@ -156,6 +145,17 @@ Status check_data(const TensorView& view, const TensorRule& rule) {
 
 }  // namespace
 
+std::string dtype_names(DTypeSet dtypes) {
+  std::string names;
+  std::string last;
+  for (DType dtype : kDTypesInOrder) {
+    if (!dtypes.contains(dtype)) continue;
+    if (!last.empty()) names += (names.empty() ? "" : ", ") + last;
+    last = dtype_name(dtype);
+  }
+  return names.empty() ? last : names + " or " + last;
+}
+
 bool has_elements(const TensorView& view) {
   return is_rank(view.rank) &&
          std::all_of(view.shape, view.shape + view.rank, [](int64_t extent) { return extent > 0; });
@@ -199,7 +199,7 @@ Status check_tensor(const TensorView& view, const TensorRule& rule, const Place&
   if (!rule.dtypes.contains(view.dtype)) {
     return invalid_argument(
         rule.name, ": got dtype ", dtype_name(view.dtype), ", wants ", wanted(rule),
-        is_single(rule.dtypes) ? "; convert it to " + names_of(rule.dtypes) : "");
+        is_single(rule.dtypes) ? "; convert it to " + dtype_names(rule.dtypes) : "");
   }
   PAGODA_RETURN_IF_ERROR(check_shape(view, rule));
   PAGODA_RETURN_IF_ERROR(check_device(rule.name, view.device));

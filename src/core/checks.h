@@ -80,6 +80,7 @@ Status check_between(const char* name, int64_t got, int64_t low, int64_t high);
 Status check_at_least(const char* name, int64_t got, int64_t low);
 
 std::string dtype_name(DType dtype);
+std::string dtype_names(DTypeSet dtypes);  // "float32, float16 or bfloat16"
 std::string device_name(Device device);
 std::string shape_text(const TensorView& view);
 bool has_elements(const TensorView& view);

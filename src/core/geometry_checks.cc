@@ -82,6 +82,10 @@ Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim) 
     return invalid_argument("num_q_heads: got ", num_q_heads,
                             ", wants a multiple of num_kv_heads=", num_kv_heads);
   }
+  return check_head_dim(head_dim);
+}
+
+Status check_head_dim(int64_t head_dim) {
   if (head_dim >= 1 && head_dim <= kMaxHeadDim && head_dim % kHeadDimMultiple == 0) return {};
   return invalid_argument("head_dim: got ", head_dim, ", wants a multiple of ", kHeadDimMultiple,
                           ", at most ", kMaxHeadDim);

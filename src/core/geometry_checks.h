@@ -12,6 +12,7 @@ namespace pagoda {
 Place place_of(const AttentionProblem& problem);
 
 Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim);
+Status check_head_dim(int64_t head_dim);
 
 // Packed rows, one per token and query head of a group, are numbered by int32.
 Status check_num_tokens(const char* name, int64_t num_tokens, int64_t group);

@@ -26,6 +26,8 @@ Status validate_execution(const Execution& execution);
 
 Status validate_limits(const AttentionLimits& limits);
 
+Status validate_make_kv_cache(const MakeKvCache& args);
+
 // These check contents too where the arguments ask for it and the host can read them.
 Status validate_write_kv_cache(const WriteKvCache& args);
 Status validate_merge_states(const AttentionState* states, int32_t num_states,

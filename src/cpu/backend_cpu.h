@@ -17,6 +17,7 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
 Status check_contents(const AttentionParams& params);
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation);
 
+Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache);
 Status write_kv_cache(const WriteKvCache& args, const Execution& execution);
 Status merge_states(const AttentionState* states, int32_t num_states, const AttentionState& merged,
                     LseLayout lse_layout, const Execution& execution);

@@ -24,7 +24,8 @@ def test_types_name_every_option():
 def test_functions_take_every_option():
     import inspect
     execution = set(options.Execution.__annotations__)
-    for function in ("write_kv_cache", "gather_kv_cache", "copy_pages", "workspace_size", "merge_states"):
+    for function in ("make_kv_cache", "write_kv_cache", "gather_kv_cache", "copy_pages",
+                     "workspace_size", "merge_states"):
         taken = set(inspect.signature(getattr(pagoda, function)).parameters)
         if "execution" in taken:
             taken = taken - {"execution"} | execution

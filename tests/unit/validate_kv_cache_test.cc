@@ -1,4 +1,4 @@
-// Mistakes in the arguments of write_kv_cache and merge_states.
+// Mistakes in the arguments of make_kv_cache, write_kv_cache and merge_states.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -32,6 +32,33 @@ WriteKvCache valid_write(Arena& arena, DType pages = kBF16) {
 }
 WriteKvCache valid_fp8_write(Arena& arena) {
   return valid_write(arena, DType::kFloat8E4M3);
+}
+
+TEST(ValidateMakeKvCache, NamesEachMistake) {
+  using Args = MakeKvCache;
+  expect_args_mistakes<Args>(
+      {
+          {[](Args& a, Arena&) { a.num_pages = 0; },
+           "num_pages: got 0, wants 1 <= num_pages <= 2147483647"},
+          {[](Args& a, Arena&) { a.num_pages = int64_t{1} << 31; }, "num_pages: got 2147483648, "},
+          {[](Args& a, Arena&) { a.page_size = 0; }, "page_size: got 0, wants 1 <= page_size <= "},
+          {[](Args& a, Arena&) { a.num_kv_heads = -1; }, "num_kv_heads: got -1, wants 1 <= "},
+          {[](Args& a, Arena&) { a.head_dim = 20; },
+           "head_dim: got 20, wants a multiple of 8, at most 256"},
+          {[](Args& a, Arena&) { a.head_dim = 264; }, "head_dim: got 264, wants a multiple of 8, "},
+          {[](Args& a, Arena&) { a.dtype = DType::kInt32; },
+           "dtype: got int32, wants float32, float16, bfloat16, float8_e4m3, float8_e5m2 or int8"},
+          {[](Args& a, Arena&) { a.dtype = static_cast<DType>(99); }, "dtype: got 99, wants "},
+          {[](Args& a, Arena&) { a.layout = static_cast<KvLayout>(2); },
+           "layout: got 2, wants 0 (head-major) or 1 (token-major)"},
+          {[](Args& a, Arena&) { a.token_scales = true; },
+           "token_scales: got true with bfloat16 pages, wants it with fp8 or int8 pages only"},
+          {[](Args& a, Arena&) { a.num_pages = a.page_size = a.num_kv_heads = 2147483647; },
+           "num_pages: got 2147483647 of page_size=2147483647, num_kv_heads=2147483647, "
+           "head_dim=16, wants fewer bytes than an address space has; ask for fewer pages"},
+      },
+      [](Arena&) { return Args{.num_pages = 4, .num_kv_heads = 2, .head_dim = 16}; },
+      validate_make_kv_cache);
 }
 
 TEST(ValidateWriteKvCache, NamesEachMistake) {

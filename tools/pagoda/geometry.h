@@ -7,6 +7,7 @@
 #include <string>
 
 #include "json_output.h"
+#include "pagoda/kv_cache.h"
 #include "pagoda/types.h"
 
 namespace CLI {
@@ -14,8 +15,6 @@ class App;
 }  // namespace CLI
 
 namespace pagoda::tools {
-
-enum class KvLayout { kNhd, kHnd };  // token-major or head-major pages
 
 // The defaults are those of an 8-billion-parameter Llama 3.
 struct Geometry {

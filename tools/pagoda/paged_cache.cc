@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "error.h"
-#include "owned_tensor.h"
+#include "host_memory.h"
 #include "units.h"
 
 namespace pagoda::tools {
@@ -15,32 +15,8 @@ namespace {
 // int8 data is made for one scale, at which 4 standard deviations just fit.
 constexpr float kInt8Scale = 4.0f / 127.0f;
 
-// [num_pages, page_size, num_kv_heads, ...row] in the order of memory that the layout wants.
-TensorView view_pages(const Geometry& geometry, int64_t num_pages, DType dtype,
-                      std::initializer_list<int64_t> row) {
-  TensorView view{.dtype = dtype};
-  const int64_t heads = geometry.num_kv_heads;
-  const int64_t tokens = geometry.page_size;
-  int64_t row_elements = 1;
-  for (const int64_t extent : row) row_elements *= extent;
-  const bool token_major = geometry.layout == KvLayout::kNhd;
-  view.shape[0] = num_pages;
-  view.stride[0] = tokens * heads * row_elements;
-  view.shape[1] = tokens;
-  view.stride[1] = row_elements * (token_major ? heads : 1);
-  view.shape[2] = heads;
-  view.stride[2] = row_elements * (token_major ? 1 : tokens);
-  view.rank = 3;
-  for (const int64_t extent : row) {
-    view.shape[view.rank] = extent;
-    view.stride[view.rank++] = 1;
-  }
-  return view;
-}
-
 void fill_scales(const TensorView& scales) {
-  auto* values = static_cast<float*>(scales.data);
-  std::fill(values, values + scales.num_elements(), kInt8Scale);
+  std::fill_n(static_cast<float*>(scales.data), scales.num_elements(), kInt8Scale);
 }
 
 }  // namespace
@@ -55,36 +31,27 @@ PagedCache::PagedCache(const Geometry& geometry, int64_t num_pages) {
                     "memory; use fewer or shorter sequences",
                     num_pages, format_bytes(bytes), format_bytes(limit)));
   }
-  const auto allocate = [&](HostBuffer* memory, TensorView view) {
-    *memory = HostBuffer(dense_bytes(view));
-    view.data = memory->data();
-    return view;
-  };
-  const TensorView pages =
-      view_pages(geometry, num_pages, geometry.kv_dtype(), {geometry.head_dim});
-  views_.k_pages = allocate(&k_pages_, pages);
-  views_.v_pages = allocate(&v_pages_, pages);
-  if (geometry.kv_dtype() == DType::kInt8) {
-    const TensorView scales = view_pages(geometry, num_pages, DType::kFloat32, {});
-    views_.k_token_scale = allocate(&k_token_scale_, scales);
-    views_.v_token_scale = allocate(&v_token_scale_, scales);
-  }
+  require_ok(make_kv_cache({.num_pages = num_pages,
+                            .page_size = geometry.page_size,
+                            .num_kv_heads = geometry.num_kv_heads,
+                            .head_dim = geometry.head_dim,
+                            .dtype = geometry.kv_dtype(),
+                            .layout = geometry.layout},
+                           &cache_));
 }
 
 void PagedCache::fill_normal(Random* random) {
-  const bool int8 = views_.k_token_scale.present();
+  const bool int8 = views().k_token_scale.present();
   const double deviation = int8 ? 1.0 / kInt8Scale : 1.0;
-  tools::fill_normal(views_.k_pages, deviation, random);
-  tools::fill_normal(views_.v_pages, deviation, random);
+  tools::fill_normal(views().k_pages, deviation, random);
+  tools::fill_normal(views().v_pages, deviation, random);
   if (!int8) return;
-  fill_scales(views_.k_token_scale);
-  fill_scales(views_.v_token_scale);
+  fill_scales(views().k_token_scale);
+  fill_scales(views().v_token_scale);
 }
 
 void PagedCache::poison() {
-  for (const HostBuffer* memory : {&k_pages_, &v_pages_, &k_token_scale_, &v_token_scale_}) {
-    if (memory->bytes() > 0) std::memset(memory->data(), 0xff, memory->bytes());
-  }
+  std::memset(cache_.memory.get(), 0xff, cache_.memory.get_deleter().bytes);
 }
 
 Batch::Batch(int32_t max_seqs, int32_t max_pages) : max_pages_(max_pages), cu_seqlens_q_{0} {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "geometry.h"
-#include "host_memory.h"
 #include "pagoda/attention.h"
+#include "pagoda/kv_cache.h"
 #include "random_data.h"
 
 namespace pagoda::tools {
@@ -19,15 +19,13 @@ class PagedCache {
   PagedCache(const Geometry& geometry, int64_t num_pages);
 
   // Without block_table.
-  const PagedKvCache& views() const { return views_; }
+  const PagedKvCache& views() const { return cache_.views; }
   void fill_normal(Random* random);
   // NaN in every float format, so that a read of what was never written shows.
   void poison();
 
  private:
-  HostBuffer k_pages_, v_pages_;
-  HostBuffer k_token_scale_, v_token_scale_;  // int8 only
-  PagedKvCache views_;
+  HostKvCache cache_;
 };
 
 // Lengths and page tables of the sequences of one step.
