@@ -26,6 +26,8 @@ import torch
 
 import pagoda
 
+from .bench_peers import MODULES, PEERS, Call, call_of_pagoda, seed_peer
+
 PRESETS = {
     "cpu": ("1q512", "1q2k", "1q1s2k", "8q1s2k", "16q4s1k", "1q1k_16q1s1k"),
     "cuda": ("1q2k", "1q8k", "4q2k", "1q1s8k", "8q1s8k", "64q1s4k", "32q8s8k", "1q2k_63q1s4k"),
@@ -96,78 +98,7 @@ class Batch:
         return 4 * self.shape.head_dim * self.shape.num_q_heads * pairs
 
 
-Call = Callable[[], Any]
-
-
-def call_of_pagoda(batch: Batch) -> Call:
-    out = torch.empty_like(batch.q)
-    step: dict[str, Any] = {
-        "cu_seqlens_q": batch.starts, "seqused_k": batch.seqused_k, "block_table": batch.block_table,
-        "max_seqlen_q": batch.max_q, "max_seqlen_k": batch.max_k}
-    plan = pagoda.plan(batch.q, batch.k_pages, batch.v_pages, **step)
-    return lambda: pagoda.attention(batch.q, batch.k_pages, batch.v_pages, **step, plan=plan, out=out)
-
-
-def call_of_sdpa(batch: Batch) -> Call:
-    """torch's attention on K and V that were gathered before, equal sequences in one call."""
-    from torch.nn.functional import scaled_dot_product_attention
-    shape, first = batch.shape, 0
-    work: list[tuple[Any, Any, Any, dict[str, Any]]] = []
-    groups: dict[tuple[int, int], list[Any]] = {}
-    for seq, (q_len, k_len) in enumerate(batch.lengths):
-        ids = batch.block_table[seq, :-(-k_len // shape.page_size)].long()
-        k, v = (pages[ids].flatten(0, 1)[:k_len] for pages in (batch.k_pages, batch.v_pages))
-        groups.setdefault((q_len, k_len), []).append((batch.q[first:first + q_len], k, v))
-        first += q_len
-    for (q_len, k_len), rows in groups.items():
-        q, k, v = (torch.stack(x).transpose(1, 2).contiguous() for x in zip(*rows, strict=True))
-        mask = None
-        if 1 < q_len < k_len:
-            mask = torch.ones(q_len, k_len, dtype=torch.bool, device=q.device).tril(k_len - q_len)
-        work.append((q, k, v, {"attn_mask": mask, "is_causal": q_len == k_len > 1, "enable_gqa": True}))
-    return lambda: [scaled_dot_product_attention(q, k, v, **options) for q, k, v, options in work][-1]
-
-
-def call_of_unified(function: Callable[..., Any], batch: Batch) -> Call:
-    """A function with the seed's signature."""
-    out = torch.empty_like(batch.q)
-    ones = torch.ones(len(batch.lengths), batch.shape.num_kv_heads, device=batch.q.device)
-    return lambda: (function(
-        q=batch.q, k=batch.k_pages, v=batch.v_pages, out=out, cu_seqlens_q=batch.starts,
-        max_seqlen_q=batch.max_q, seqused_k=batch.seqused_k, max_seqlen_k=batch.max_k,
-        softmax_scale=batch.shape.head_dim**-0.5, causal=True, window_size=(-1, -1),
-        block_table=batch.block_table, softcap=0.0, q_descale=None, k_descale=ones, v_descale=ones), out)[1]
-
-
-def call_of_vllm(batch: Batch) -> Call:
-    from vllm.v1.attention.ops.triton_unified_attention import unified_attention
-    return call_of_unified(unified_attention, batch)
-
-
-def call_of_flash_attn(batch: Batch) -> Call:
-    from flash_attn import flash_attn_varlen_func
-    starts_k = torch.nn.functional.pad(batch.seqused_k.cumsum(0), (1, 0)).to(torch.int32)
-    return lambda: flash_attn_varlen_func(
-        batch.q, batch.k_pages, batch.v_pages, cu_seqlens_q=batch.starts, cu_seqlens_k=starts_k,
-        max_seqlen_q=batch.max_q, max_seqlen_k=batch.max_k, causal=True, block_table=batch.block_table)
-
-
-PEERS: dict[str, Callable[[Batch], Call]] = {
-    "sdpa": call_of_sdpa, "vllm": call_of_vllm, "flash_attn": call_of_flash_attn}
-MODULES = {"vllm": "vllm", "flash_attn": "flash_attn"}  # that peers need
-
-
-def seed_peer(path: str) -> Callable[[Batch], Call]:
-    """The kernel that was published in one file."""
-    spec = importlib.util.spec_from_file_location("pagoda_bench_seed", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"--seed: got {path}, wants a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda batch: call_of_unified(module.unified_attention, batch)
-
-
-def seconds_of(call: Call, device: torch.device, budget: float) -> float:
+def seconds_of(call: Callable[[], Any], device: torch.device, budget: float) -> float:
     """The median of calls within `budget` seconds; on CUDA by events, one after the other."""
     call()
     times: list[float] = []
@@ -204,12 +135,11 @@ def measure(batch: Batch, name: str, make: Callable[[Batch], Call], budget: floa
     intensity = batch.flops / batch.kv_bytes
     try:
         call = make(batch)
-        out = call()
-        note = ""
-        if want is not None and isinstance(out, torch.Tensor) and out.shape == want.shape:
-            error = (out.float() - want.float()).abs().max().item()
-            note = "" if error < 0.05 else f"differs by {error:.2g}"
-        seconds = seconds_of(call, batch.shape.device, budget)
+        with torch.no_grad():
+            out = call.result(call.run())
+            difference = 0.0 if want is None else (out.float() - want.float()).abs().max().item()
+            seconds = seconds_of(call.run, batch.shape.device, budget)
+        note = "" if difference < 0.05 else f"differs by {difference:.2g}"
     except Exception as error:  # a peer's own trouble is no reason to stop
         return Row(batch.text, name, 0, 0, 0, intensity, f"{type(error).__name__}: {error}"[:60]), None
     return Row(batch.text, name, seconds, batch.kv_bytes / seconds / 1e9, batch.flops / seconds / 1e12,
@@ -273,6 +203,12 @@ def _save(figure: Any, path: str) -> list[str]:
     return paths
 
 
+def show_progress(text: str) -> None:
+    """In place of the last one, where somebody looks."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pagoda bench", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -313,10 +249,13 @@ def main(arguments: list[str]) -> int:
     print(f"{name}: measured {bandwidth:.1f} GB/s of reading, {peak:.2f} TFLOP/s of {options.dtype} products")
     print(f"{'batch':18}{'':12}{'us':>10}{'GB/s':>8}{'TFLOP/s':>9}{'of roof':>9}")
     rows: list[Row] = []
-    for text in options.batch or PRESETS[device.type]:
+    batches = options.batch or PRESETS[device.type]
+    for text in batches:
         batch, want = Batch(text, shape), None
         for implementation, make in makers.items():
+            show_progress(f"{len(rows) + 1} of {len(batches) * len(makers)}: {text} {implementation}")
             row, out = measure(batch, implementation, make, options.seconds, want)
+            show_progress("")
             want = out if want is None else want
             roof = max(batch.kv_bytes / bandwidth / 1e9, batch.flops / peak / 1e12)
             share = f"{100 * roof / row.seconds:7.0f} %" if row.seconds else ""

@@ -53,12 +53,12 @@ def test_bench(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("matplotlib")
     done = run("bench", "--device", "cpu", "--batch", "2q4s40_1q1s1k", "--batch", "1q30", "--heads", "4/2",
-               "--head-dim", "32", "--seconds", "0.01", "--json", str(tmp_path / "b.json"),
+               "--head-dim", "32", "--seconds", "0.01", "--peers", "sdpa", "flex", "--json", str(tmp_path / "b.json"),
                "--plot", str(tmp_path / "b"))
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "b.json").read_text())
     assert [(r["batch"], r["implementation"]) for r in result["rows"]] == [
-        ("2q4s40_1q1s1k", "pagoda"), ("2q4s40_1q1s1k", "sdpa"), ("1q30", "pagoda"), ("1q30", "sdpa")]
+        (batch, name) for batch in ("2q4s40_1q1s1k", "1q30") for name in ("pagoda", "sdpa", "flex")]
     assert all(r["seconds"] > 0 and not r["note"] for r in result["rows"])
     # 2 x 2 heads x 32 x 2 bytes a token; pairs: 2 (4 * 40 - 6) + 1024
     assert result["rows"][0]["intensity"] == 4 * 32 * 4 * (2 * 154 + 1024) / (256 * (80 + 1024))
