@@ -5,7 +5,9 @@
 #include <atomic>
 #include <vector>
 
-namespace pagoda {
+#include "step.h"
+
+namespace pagoda::testing {
 namespace {
 
 struct Runs {
@@ -39,5 +41,20 @@ TEST(OpenMp, RunsEachIndexOnceOnItsWorkers) {
   }
 }
 
+// Prefill, verification and a decode that is split.
+TEST(OpenMp, ItsWorkersDoNotChangeABit) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    Step step({.dtype = dtype}, {{1, 0, 70}, {2, 500, 504}, {3, 2999, 3000}});
+    const RowBits reference = step.run();
+    for (const int num_threads : {1, 2, 3, 7}) {
+      omp_set_num_threads(num_threads);
+      const ParallelFor pool = openmp_parallel_for();
+      for (int turn = 0; turn < 3; ++turn) {
+        expect_same_bits(step.run({.parallel_for = &pool}), reference);
+      }
+    }
+  }
+}
+
 }  // namespace
-}  // namespace pagoda
+}  // namespace pagoda::testing
