@@ -39,9 +39,21 @@ class BenchTest(unittest.TestCase):
             batch, = pagoda_json("bench", "q8", "--threads", threads, *SMALL)["batches"]
             self.assertEqual(batch["num_workers"], threads)
 
-    def test_measures_ceilings(self):
-        result = pagoda_json("bench", "q8", "--min-time", "0.01")
-        self.assertGreater(result["ceilings"]["read_gb_per_s"], 0.1)
+    def test_measures_ceilings_around_each_batch(self):
+        result = pagoda_json("bench", "q1s300", "q64", "--min-time", "0.01")
+        first, second = result["batches"]
+        self.assertEqual(first["ceilings_after"], second["ceilings_before"])
+        for batch in (first, second):
+            before, after = batch["ceilings_before"], batch["ceilings_after"]
+            for rate in ("read_gb_per_s", "f32_fma_tflop_per_s"):
+                self.assertGreater(before[rate], 0)
+                self.assertNotEqual(before[rate], after[rate])
+                self.assertGreaterEqual(result["ceilings"][rate], max(before[rate], after[rate]))
+            binding = max(before["read_gb_per_s"], after["read_gb_per_s"])
+            if batch["roof"].startswith("read"):
+                self.assertEqual(batch["roof"], f"read {binding:.1f} GB/s")
+                self.assertAlmostEqual(batch["roof_share"],
+                                       batch["bytes"] / batch["seconds"] / binding / 1e9)
 
     def test_k_is_1024_and_a_window_hides_keys(self):
         batch, = pagoda_json("bench", "q2s1k", "--window-left", 9, *SMALL)["batches"]

@@ -39,15 +39,17 @@ void CeilingsOption::add_option(CLI::App* command) {
   command
       ->add_option_function<std::string>(
           "--ceilings", [this](const std::string& text) { given_ = parse_ceilings(text); },
-          "GB/s and TFLOP/s to compare with; measured in about a second if not given")
+          "GB/s and TFLOP/s to compare with; measured beside the batches if not given")
       ->option_text("READ/COMPUTE");
 }
 
-Ceilings CeilingsOption::get() const {
-  if (!given_) return measure_ceilings(num_threads());
-  Ceilings ceilings = *given_;
-  ceilings.num_threads = num_threads();
-  return ceilings;
+Ceilings CeilingsOption::now() {
+  if (given_.has_value()) {
+    given_->num_threads = num_threads();
+    return *given_;
+  }
+  if (!meter_.has_value()) meter_.emplace(num_threads());
+  return meter_->measure();
 }
 
 }  // namespace pagoda::tools

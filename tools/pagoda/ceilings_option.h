@@ -16,11 +16,12 @@ class CeilingsOption {
  public:
   void add_option(CLI::App* command);
 
-  // Those given, else measured.
-  Ceilings get() const;
+  // Those given, else as they are now.
+  Ceilings now();
 
  private:
   std::optional<Ceilings> given_;
+  std::optional<CeilingMeter> meter_;  // made when it is first needed
 };
 
 }  // namespace pagoda::tools

@@ -11,7 +11,7 @@
 
 namespace pagoda::tools {
 
-HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) {
+HostBuffer::HostBuffer(size_t bytes, HugePages huge_pages) : bytes_(bytes) {
   if (bytes == 0) return;
   void* data =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
@@ -19,7 +19,7 @@ HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) {
     throw BadInput(fmt::format("memory: got no {}; use fewer or shorter sequences",
                                format_bytes(static_cast<double>(bytes))));
   }
-  madvise(data, bytes, MADV_HUGEPAGE);
+  madvise(data, bytes, huge_pages == HugePages::kAdvised ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   data_ = data;
 }
 

@@ -9,12 +9,14 @@
 
 namespace pagoda::tools {
 
+enum class HugePages { kAdvised, kForbidden };
+
 // Zeroed memory straight from the system, page-aligned, in huge pages where the system grants them
 // (as a serving engine would hold its cache). Throws BadInput if there is not enough.
 class HostBuffer {
  public:
   HostBuffer() = default;
-  explicit HostBuffer(size_t bytes);
+  explicit HostBuffer(size_t bytes, HugePages huge_pages = HugePages::kAdvised);
   ~HostBuffer();
   HostBuffer(HostBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

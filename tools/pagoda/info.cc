@@ -113,7 +113,7 @@ void info(bool measure, const Output& results) {
                {"gpus", gpus},
                {"cuda_backend", cuda.ok()}};
   if (measure) {
-    const Ceilings ceilings = measure_ceilings(num_threads());
+    const Ceilings ceilings = CeilingMeter(num_threads()).measure();
     facts.add("ceilings", describe(ceilings));
     json["ceilings"] = to_json(ceilings);
   }

@@ -115,7 +115,7 @@ void run_steps(const ReplayOptions& options, std::vector<Request> requests, Repl
   report->num_finished = scheduler.num_finished();
 }
 
-bool replay(ReplayOptions options) {
+bool replay(ReplayOptions& options) {
   SchedulerLimits& limits = options.limits;
   if (limits.max_seqs > limits.token_budget) {
     throw BadInput(
@@ -130,8 +130,9 @@ bool replay(ReplayOptions options) {
   report.num_requests = static_cast<int64_t>(requests.size());
   report.num_pages = limits.num_pages;
   options.results.print(introduction(options, requests));
-  report.ceilings = options.ceilings.get();
+  report.ceilings = options.ceilings.now();
   run_steps(options, std::move(requests), &report);
+  report.ceilings = higher(report.ceilings, options.ceilings.now());
   options.results.print(describe(report));
   if (report.num_finished < report.num_requests) {
     options.results.print(

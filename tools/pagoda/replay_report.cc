@@ -32,7 +32,7 @@ struct Totals {
     write_seconds += step.write_seconds;
     plan_seconds += step.plan_seconds;
     attention_seconds += step.attention_seconds;
-    roof_seconds += ceilings.roof_seconds(step.bytes, step.flops, step.kernel);
+    roof_seconds += ceilings.roof(step.bytes, step.flops, step.kernel).seconds;
     bytes += step.bytes;
     flops += step.flops;
   }
