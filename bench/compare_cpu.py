@@ -54,7 +54,8 @@ class Case:
         return self.q_len == 1
 
 
-CASES = [Case("prefill 512 x 4096", "q512s4k", 512, 4096), Case("decode 1 x 4096", "q1s4k", 1, 4096)]
+CASES = {"prefill": Case("prefill 512 x 4096", "q512s4k", 512, 4096),
+         "decode": Case("decode 1 x 4096", "q1s4k", 1, 4096)}
 
 
 class Problem:
@@ -206,7 +207,7 @@ def pagoda(options: argparse.Namespace, case: Case, dtype: str) -> list[dict]:
 
 def compare(options: argparse.Namespace) -> list[dict]:
     rows = []
-    for case in CASES:
+    for case in (CASES[name] for name in options.cases):
         for dtype in options.dtypes:
             ours = pagoda(options, case, dtype)
             unit = "GB/s" if case.is_decode else "GFLOP/s"
@@ -234,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--command", required=True, help="the pagoda command")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--min-time", type=float, default=1.0, help="seconds of each measurement")
     parser.add_argument("--json", metavar="FILE", help="write the results to FILE too")

@@ -3,7 +3,7 @@
 
 packages=(cmake g++ ninja-build pkg-config git python3 binutils clang-format libgtest-dev
           libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev clang libclang-rt-14-dev)
-optional_packages=(g++-aarch64-linux-gnu qemu-user)
+optional_packages=(g++-aarch64-linux-gnu qemu-user valgrind)
 
 skip() {
   echo "$1"
@@ -78,12 +78,16 @@ step_tsan() {
   run_tests build/tsan -L threads
 }
 
-step_aarch64() {
+build_aarch64() {
   command -v aarch64-linux-gnu-g++ >/dev/null || skip "no cross compiler"
   command -v qemu-aarch64 >/dev/null || skip "no qemu-user"
   cmake --preset cpu -B build/aarch64 --toolchain cmake/toolchains/aarch64-linux-gnu.cmake \
     -DPAGODA_WERROR=ON -DPAGODA_BUILD_TOOLS=OFF
   cmake --build build/aarch64 -j "$jobs"
+}
+
+step_aarch64() {
+  build_aarch64
   # Emulated, the properties take minutes, and qemu-user cannot fork a process that has threads.
   GTEST_FILTER='-ThreadPool.WorksInAForkedChild' \
     run_tests build/aarch64 -E '^(attention|property)_test'
@@ -104,4 +108,31 @@ step_python() {
   "$python" -m mypy
   "$python" -m pytest tests/python
   for example in mixed_batch decode_loop hf_generate; do "$python" "examples/$example.py"; done
+}
+
+# What follows is run by nightly.sh.
+
+# Every case of the oracle and every property, emulated: a part of the cases per CPU.
+step_aarch64_all() {
+  build_aarch64
+  local part parts=()
+  for ((part = 0; part < jobs; ++part)); do
+    GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$part GTEST_BRIEF=1 \
+      qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/tests/attention_test &
+    parts+=($!)
+  done
+  for part in "${parts[@]}"; do wait "$part"; done
+  run_tests build/aarch64 -R '^property_test$'
+}
+
+# Every case of the oracle, with the sanitizers.
+step_asan_all() {
+  CC=clang CXX=clang++ cmake --preset asan -DPAGODA_WERROR=ON
+  cmake --build build/asan -j "$jobs"
+  run_tests build/asan
+}
+
+step_instruction_counts() {
+  command -v valgrind >/dev/null || skip "no valgrind"
+  scripts/instruction_counts.sh
 }

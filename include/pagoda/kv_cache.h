@@ -20,7 +20,7 @@ enum class KvLayout : int32_t {
   kNhd = 1,  // token-major: a token's heads one after the other
 };
 
-// Pages in host memory. The defaults are what CPUs read fastest (docs/performance.md).
+// Pages in host memory. The defaults are what CPUs read fastest (docs/performance_cpu_micro.md).
 struct MakeKvCache {
   int64_t num_pages = 0;
   int32_t page_size = 64;  // tokens

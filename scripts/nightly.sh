@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The tests that take too long for scripts/test.sh, by the same rules.
+#   scripts/nightly.sh            all steps
+#   scripts/nightly.sh STEP...    the named ones
+set -euo pipefail
+steps=(aarch64_all asan_all instruction_counts)
+(($# == 0)) || steps=("$@")
+exec "$(dirname "$0")/test.sh" "${steps[@]}"
