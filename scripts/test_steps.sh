@@ -58,6 +58,13 @@ step_isa_symbols() {
   python3 scripts/check_isa_symbols.py build/dev
 }
 
+step_instruction_counts() {
+  command -v valgrind >/dev/null || skip "no valgrind"
+  cmake --preset dev
+  cmake --build build/dev -j "$jobs" --target counted_batch
+  python3 bench/instruction_counts.py --program build/dev/bench/cpu/counted_batch
+}
+
 step_install() {
   cmake --preset dev
   cmake --build build/dev -j "$jobs"
@@ -130,9 +137,4 @@ step_asan_all() {
   CC=clang CXX=clang++ cmake --preset asan -DPAGODA_WERROR=ON
   cmake --build build/asan -j "$jobs"
   run_tests build/asan
-}
-
-step_instruction_counts() {
-  command -v valgrind >/dev/null || skip "no valgrind"
-  scripts/instruction_counts.sh
 }
