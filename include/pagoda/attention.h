@@ -122,7 +122,8 @@ struct AttentionLimits {
 };
 
 // A planned step: where in the workspace its work list lies. Copyable; valid as long as the
-// workspace is and its contents are left alone.
+// workspace is and its contents are left alone. Calls compute in that workspace, one at a time:
+// those that run at once need a plan and a workspace each (on CUDA: those on different streams).
 struct Plan {
   alignas(8) unsigned char storage[256] = {};
 };
@@ -133,7 +134,8 @@ struct Explanation {
   std::string kernel;      // instruction set and routes taken
   int64_t num_items = 0;   // work items
   int64_t num_splits = 0;  // items that write partial results
-  int64_t kv_bytes = 0;    // bytes of K and V that must be read at least once
+  // Bytes of K and V that some query sees; pages that sequences share count for each of them.
+  int64_t kv_bytes = 0;
   int64_t flops = 0;       // 4 * head_dim * num_q_heads * visible pairs, summed
   // CPU: workers of the pool that the plan was made for; attention() takes no more.
   int64_t num_workers = 0;
@@ -151,9 +153,10 @@ PAGODA_API Status workspace_size(const AttentionLimits& limits, size_t* bytes);
 // policy of `problem`, never q, K, V or out; one plan serves all layers that share these.
 //
 // A plan is bound to what it read. attention() refuses a problem with other num_tokens, num_seqs,
-// heads, head_dim, windows, chunks, causality or policy, and one whose cu_seqlens_q or seqused_k
-// lie elsewhere, even with the same lengths. That their contents and those of the mask's tensors
-// are still the ones that were planned is the caller's promise: where they changed, plan again.
+// heads, head_dim, numbers or tensors of the mask or policy, and one whose cu_seqlens_q or
+// seqused_k lie elsewhere, even with the same lengths. That their contents and those of the mask's
+// tensors are still the ones that were planned is the caller's promise: where they changed, plan
+// again.
 PAGODA_API Status plan(const AttentionProblem& problem, const Workspace& workspace,
                        const Execution& execution, Plan* plan);
 
@@ -165,7 +168,9 @@ PAGODA_API Status attention(const AttentionProblem& problem, const Plan& plan,
 PAGODA_API Status unified_attention(const AttentionProblem& problem, const Workspace& workspace,
                                     const Execution& execution = {});
 
-// Ok if attention() would take `problem` on this build and device; else every reason why not.
+// Ok if this build and device compute problems such as this one; else why not: sizes that do not
+// fit, alone, or everything else that is wrong, a line each. Asks what plan() asks, so data may be
+// null and scales may be missing.
 PAGODA_API Status supported(const AttentionProblem& problem);
 
 // What `plan` will do for `problem`. Reads the plan's work list (CPU) or its host part (CUDA).

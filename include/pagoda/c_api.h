@@ -95,7 +95,7 @@ typedef struct PagodaLimits {
 } PagodaLimits;
 
 // A planned step, made by pagoda_plan(). Copyable; valid as long as the workspace is and its
-// contents are left alone.
+// contents are left alone. Calls that run at once need a plan and a workspace each.
 typedef struct PagodaPlan {
   uint64_t storage[32];
 } PagodaPlan;
@@ -109,7 +109,7 @@ typedef struct PagodaExplanation {
   const char* text;    // lines of "key: value"
   int64_t num_items;   // work items
   int64_t num_splits;  // items that write partial results
-  int64_t kv_bytes;    // bytes of K and V that must be read at least once
+  int64_t kv_bytes;    // bytes of K and V that some query sees, by sequence
   int64_t flops;
   int64_t num_workers;  // CPU: of the pool that the plan was made for
 } PagodaExplanation;
@@ -225,7 +225,8 @@ PAGODA_API PagodaStatus pagoda_attention(const PagodaProblem* problem, const Pag
 PAGODA_API PagodaStatus pagoda_unified_attention(const PagodaProblem* problem,
                                                  PagodaWorkspace workspace,
                                                  const PagodaExecution* execution);
-// PAGODA_OK if pagoda_attention() would take `problem`; else the last error has the reasons.
+// PAGODA_OK if this build and device compute problems such as this one, as pagoda_plan() checks it;
+// else the last error has the reasons.
 PAGODA_API PagodaStatus pagoda_supported(const PagodaProblem* problem);
 PAGODA_API PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan,
                                        PagodaExplanation* explanation);

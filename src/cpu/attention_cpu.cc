@@ -121,6 +121,24 @@ class Runner {
   const Kernels& kernels_;
 };
 
+// One call's claim to the workspace of its plan.
+class Claim {
+ public:
+  explicit Claim(std::atomic<int32_t>* in_use)
+      : in_use_(in_use), granted_(in_use->exchange(1, std::memory_order_acquire) == 0) {}
+  ~Claim() {
+    if (granted_) in_use_->store(0, std::memory_order_release);
+  }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+
+  bool granted() const { return granted_; }
+
+ private:
+  std::atomic<int32_t>* in_use_;
+  bool granted_;
+};
+
 }  // namespace
 
 Status attention(const AttentionParams& params, const Plan& plan, const Execution& execution) {
@@ -135,6 +153,12 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
                                               "for " +
                                               std::to_string(cpu_plan->num_workers) +
                                               "; plan with the same pool"};
+  }
+  const Claim claim(cpu_plan->in_use);
+  if (!claim.granted()) {
+    return {StatusCode::kInvalidArgument,
+            "plan: got one that another call is computing with, in the same workspace; give calls "
+            "that run at once a plan and a workspace each"};
   }
   const Runner runner(params, *cpu_plan);
   parallel_for(execution, cpu_plan->num_items,

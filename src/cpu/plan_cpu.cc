@@ -36,6 +36,7 @@ struct PlanSizes {
 struct Layout {
   size_t items;
   size_t groups;
+  size_t in_use;
   size_t arrivals;
   size_t partial_out;
   size_t partial_state;
@@ -86,6 +87,7 @@ Layout layout(const PlanConfig& config, const PlanSizes& sizes) {
   Offsets offsets;
   result.items = offsets.take<WorkItem>(bounds.max_items);
   result.groups = offsets.take<MergeGroup>(bounds.max_groups);
+  result.in_use = offsets.take<std::atomic<int32_t>>(1);
   result.arrivals = offsets.take<std::atomic<int32_t>>(bounds.max_groups);
   result.partial_out = offsets.take<float>(bounds.max_partial_rows * out_stride(sizes.head_dim));
   result.partial_state = offsets.take<SoftmaxState>(bounds.max_partial_rows);
@@ -171,6 +173,7 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
   lists.groups = reinterpret_cast<MergeGroup*>(base + where.groups);
   build_plan(config, params, &lists);
   std::sort(lists.items, lists.items + lists.num_items, runs_before);
+  auto* in_use = new (base + where.in_use) std::atomic<int32_t>(0);
   auto* arrivals = reinterpret_cast<std::atomic<int32_t>*>(base + where.arrivals);
   for (int32_t i = 0; i < lists.num_groups; ++i) new (&arrivals[i]) std::atomic<int32_t>(0);
 
@@ -179,6 +182,7 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
   result.shape = plan_shape(params);
   result.items = lists.items;
   result.groups = lists.groups;
+  result.in_use = in_use;
   result.arrivals = arrivals;
   result.partials = {reinterpret_cast<float*>(base + where.partial_out),
                      reinterpret_cast<SoftmaxState*>(base + where.partial_state),

@@ -20,6 +20,7 @@ struct CpuPlan {
   PlanShape shape;
   const WorkItem* items;
   const MergeGroup* groups;
+  std::atomic<int32_t>* in_use;    // 1 while a call computes
   std::atomic<int32_t>* arrivals;  // [num_groups], 0 between calls
   RowStates partials;
   std::byte* scratch;  // [num_workers][worker_bytes]
