@@ -28,7 +28,15 @@ Status check_workspace(const Workspace& workspace, Device device) {
   return {};
 }
 
-// Reads of K and V that no implementation can avoid, and multiply-adds that it must do.
+int32_t num_visible(const MaskRule& rule, int32_t q_pos) {
+  const KvRange kv = any_visible(rule, q_pos, q_pos);
+  if (is_interval(rule)) return kv.size();
+  int32_t count = 0;
+  for (int32_t key = kv.begin; key < kv.end; ++key) count += is_visible(rule, q_pos, key);
+  return count;
+}
+
+// Reads of K and V and multiply-adds that no implementation can avoid.
 void count_work(const AttentionParams& params, Explanation* explanation) {
   const int64_t row_bytes =
       int64_t{params.head_dim} * static_cast<int64_t>(size_of(params.kv.dtype));
@@ -38,11 +46,14 @@ void count_work(const AttentionParams& params, Explanation* explanation) {
     const MaskRule rule = mask_rule(params.mask, seq, shape.first_token, shape.q_len, shape.k_len);
     const int32_t q_first = rule.context_len();
     const int32_t q_last = q_first + shape.q_len - 1;
+    const KvRange any = any_visible(rule, q_first, q_last);
+    const KvRange gap = hidden_gap(rule, q_first);
+    const KvRange unseen{max_of(any.begin, gap.begin), min_of(any.end, gap.end)};
     explanation->kv_bytes +=
-        int64_t{2} * any_visible(rule, q_first, q_last).size() * params.num_kv_heads * row_bytes;
+        int64_t{2} * (any.size() - unseen.size()) * params.num_kv_heads * row_bytes;
     for (int32_t q_pos = q_first; q_pos <= q_last; ++q_pos) {
-      explanation->flops += int64_t{4} * params.head_dim * params.num_q_heads *
-                            any_visible(rule, q_pos, q_pos).size();
+      explanation->flops +=
+          int64_t{4} * params.head_dim * params.num_q_heads * num_visible(rule, q_pos);
     }
   }
 }

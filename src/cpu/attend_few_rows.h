@@ -67,14 +67,18 @@ class FewRows {
                      all_visible(rows_.rule, rows_.q_pos(0), rows_.q_pos(rows_.num_rows - 1)));
     const int32_t* pages = page_ids(params_.kv.block_table, item_.seq);
     const int32_t ahead = kTileKeys * max_of(1, kPrefetchTiles / item_.num_kv_heads);
-    for (int32_t begin = kv.begin; begin < kv.end;
-         begin = round_down(begin, kTileKeys) + kTileKeys) {
-      const int32_t end = min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end);
-      const KeyRows next(params_.kv, pages, begin + ahead, min_of(end + ahead, kv.end));
+    const KvRange gap = hidden_gap(rows_.rule, rows_.q_pos(0));
+    const auto tile_at = [&](int32_t key) {
+      const int32_t begin = past_gap(gap, key, kTileKeys);
+      return KvRange{begin, min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end)};
+    };
+    for (KvRange keys = tile_at(kv.begin); !keys.empty(); keys = tile_at(keys.end)) {
+      const KvRange later = tile_at(keys.begin + ahead);
+      const KeyRows next(params_.kv, pages, later.begin, later.end);
       RowFetcher fetcher(params_.kv, next, item_, params_.head_dim, sizeof(T));
-      const KeyTile tile{.begin = begin,
-                         .masked = end - begin < kTileKeys || !unmasked.contains({begin, end}),
-                         .keys = KeyRows(params_.kv, pages, begin, end),
+      const KeyTile tile{.begin = keys.begin,
+                         .masked = keys.size() < kTileKeys || !unmasked.contains(keys),
+                         .keys = KeyRows(params_.kv, pages, keys.begin, keys.end),
                          .fetcher = &fetcher};
       for (int32_t h = 0; h < item_.num_kv_heads; ++h) attend_head<Arithmetic>(tile, h);
     }

@@ -126,8 +126,9 @@ class ManyRows {
     Arithmetic::pack_query(packed, head_dim_, lane, q);
   }
 
-  // The strip that begins at `begin`; strips end on one grid for all items.
-  PAGODA_HD static KvRange strip_at(KvRange kv, int32_t begin) {
+  // The strip that begins at `key`, or past what no row sees; strips end on one grid for all items.
+  PAGODA_HD KvRange strip_at(KvRange kv, int32_t key) const {
+    const int32_t begin = past_gap(hidden_gap(rows_.rule, rows_.q_pos(0)), key, kStripKeys);
     return {begin, min_of(round_down(begin, kStripKeys) + kStripKeys, kv.end)};
   }
 

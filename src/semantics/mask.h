@@ -117,6 +117,19 @@ PAGODA_HD KvRange any_visible(const MaskRule& rule, int32_t q_first, int32_t q_l
   return kv;
 }
 
+// Keys inside any_visible() that none of the queries from q_first on sees: what lies between the
+// prefix and the first one's window. Tiles inside are skipped.
+PAGODA_HD KvRange hidden_gap(const MaskRule& rule, int32_t q_first) {
+  if (rule.prefix_window_left < 0 || rule.num_ranges > 0) return {0, 0};
+  return {rule.prefix_len, prefix_window_begin(rule, q_first)};
+}
+
+// `key`, or past the tiles of `gap` if it is there.
+PAGODA_HD int32_t past_gap(KvRange gap, int32_t key, int32_t tile_keys) {
+  if (key < gap.begin || key >= gap.end) return key;
+  return max_of(key, round_down(gap.end, tile_keys));
+}
+
 // Keys that every query in [q_first, q_last] sees, so that tiles inside need no masking. One
 // interval of them, not always all.
 PAGODA_HD KvRange all_visible(const MaskRule& rule, int32_t q_first, int32_t q_last) {

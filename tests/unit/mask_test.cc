@@ -58,6 +58,7 @@ void check_rule(const MaskRule& rule) {
     for (int32_t last = first; last < rule.q_len; ++last) {
       const KvRange any = any_visible(rule, context + first, context + last);
       const KvRange all = all_visible(rule, context + first, context + last);
+      const KvRange gap = hidden_gap(rule, context + first);
       ASSERT_GE(any.begin, 0);
       ASSERT_LE(any.end, rule.k_len);
       for (int32_t t = 0; t < rule.k_len; ++t) {
@@ -72,6 +73,9 @@ void check_rule(const MaskRule& rule) {
         }
         if (some) {
           ASSERT_TRUE(any.begin <= t && t < any.end) << first << "-" << last << " " << t;
+        }
+        if (gap.begin <= t && t < gap.end) {
+          ASSERT_FALSE(some) << first << "-" << last << " " << t;
         }
         if (all.begin <= t && t < all.end) {
           ASSERT_TRUE(every) << first << "-" << last << " " << t;
