@@ -34,7 +34,9 @@ struct SoftCap {
 
   template <class F>
   PAGODA_HD static F apply(const ScoreParams& score, F x) {
-    return F(score.logits_soft_cap) * tanh_of(x * F(1.0f / score.logits_soft_cap));
+    // Of a subnormal cap the inverse is infinite, and 0 times that no number.
+    const float inverse = min_of(1.0f / score.logits_soft_cap, 0x1.fffffep127f);
+    return F(score.logits_soft_cap) * tanh_of(x * F(inverse));
   }
 };
 

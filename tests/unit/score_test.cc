@@ -36,6 +36,9 @@ TEST(Score, SoftCapIsFiniteForEveryFiniteLogit) {
   score.logits_soft_cap = 50.0f;
   EXPECT_EQ(logit(score, 3e38f, 1.0f, ScorePlace<float>{}), 50.0f);
   EXPECT_EQ(logit(score, -3e38f, 1.0f, ScorePlace<float>{}), -50.0f);
+  score.logits_soft_cap = 1e-39f;  // its inverse is not finite
+  EXPECT_EQ(logit(score, 0.0f, 1.0f, ScorePlace<float>{}), 0.0f);
+  EXPECT_EQ(logit(score, 3e38f, 1.0f, ScorePlace<float>{}), 1e-39f);
 }
 
 TEST(Score, AlibiIsRelativeToTheQueryAndNotCapped) {
