@@ -29,6 +29,7 @@ class AttentionCase : public ::testing::Test {
     SCOPED_TRACE("attention_test --case=\"" + to_line(spec_) + "\"");
     BuiltCase built(spec_);
     const AttentionProblem& problem = built.problem();
+    EXPECT_TRUE(supported(problem).ok()) << supported(problem).message();
     size_t bytes = 0;
     Status status = workspace_size(limits_of(problem), &bytes);
     ASSERT_TRUE(status.ok()) << status.message();

@@ -75,9 +75,12 @@ Place place_of(const AttentionProblem& problem) {
   return {problem.q.device, "q"};
 }
 
+// More than any model has, few enough that rows and bytes of an item can be counted in 32 bits.
+constexpr int64_t kMaxHeads = 1 << 16;
+
 Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim) {
-  PAGODA_RETURN_IF_ERROR(check_between("num_q_heads", num_q_heads, 1, kMaxInt32));
-  PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", num_kv_heads, 1, kMaxInt32));
+  PAGODA_RETURN_IF_ERROR(check_between("num_q_heads", num_q_heads, 1, kMaxHeads));
+  PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", num_kv_heads, 1, kMaxHeads));
   if (num_q_heads % num_kv_heads != 0) {
     return invalid_argument("num_q_heads: got ", num_q_heads,
                             ", wants a multiple of num_kv_heads=", num_kv_heads);

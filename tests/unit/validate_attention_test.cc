@@ -79,7 +79,7 @@ const Mistake kSizes[] = {
      },
      "num_pages: got 2147483648, wants 0 <= num_pages <= 2147483647"},
     {"NoKvHeads", [](Problem& p, Arena&) { p.kv.k_pages.shape[2] = p.kv.v_pages.shape[2] = 0; },
-     "num_kv_heads: got 0, wants 1 <= num_kv_heads <= 2147483647"},
+     "num_kv_heads: got 0, wants 1 <= num_kv_heads <= 65536"},
     {"NoQHeads", [](Problem& p, Arena&) { p.q.shape[1] = 0; }, "num_q_heads: got 0, wants 1 <= "},
     {"HeadRatio", [](Problem& p, Arena&) { p.q.shape[1] = 3; },
      "num_q_heads: got 3, wants a multiple of num_kv_heads=2"},
