@@ -185,6 +185,20 @@ void add_head_dims(std::vector<Case>* cases) {
   }
 }
 
+// The narrowest types of all.
+void add_e4m3_queries_over_int8(std::vector<Case>* cases) {
+  for (const Seqs& seqs : {Seqs{{1, 90}, {2, 33}}, Seqs{{33, 70}, {3, 200}}}) {
+    for (const Feature& feature : mask_features()) {
+      Case c{.seqs = seqs,
+             .q_dtype = DType::kFloat8E4M3,
+             .kv_dtype = DType::kInt8,
+             .scales = ScaleKind::kPerTokenHead};
+      feature.apply(&c);
+      cases->push_back(c);
+    }
+  }
+}
+
 Seqs random_seqs(Random* random) {
   Seqs seqs(random->between(1, 6));
   for (auto& seq : seqs) {
@@ -205,6 +219,7 @@ std::vector<Case> feature_cases() {
   add_head_ratios(&cases);
   add_page_sizes(&cases);
   add_head_dims(&cases);
+  add_e4m3_queries_over_int8(&cases);
   return seeded(cases);
 }
 

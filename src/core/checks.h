@@ -17,6 +17,8 @@
 namespace pagoda {
 
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+// More than any model has, few enough that rows and bytes of a work item are counted in 32 bits.
+constexpr int64_t kMaxHeads = 1 << 16;
 
 class DTypeSet {
  public:

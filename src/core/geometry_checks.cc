@@ -25,7 +25,7 @@ Status check_q(const TensorView& q, ProblemUse use) {
 }
 
 DTypeSet kv_dtypes(DType q_dtype) {
-  return q_dtype == DType::kFloat8E4M3 ? kFp8 : kQuantised | DTypeSet{q_dtype};
+  return kQuantised | DTypeSet{q_dtype};
 }
 
 Status lay_out_lengths(const AttentionProblem& problem, AttentionParams* params) {
@@ -74,9 +74,6 @@ Status check_belongs(const char* name, const TensorView& scale, const char* tens
 Place place_of(const AttentionProblem& problem) {
   return {problem.q.device, "q"};
 }
-
-// More than any model has, few enough that rows and bytes of an item can be counted in 32 bits.
-constexpr int64_t kMaxHeads = 1 << 16;
 
 Status check_heads(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim) {
   PAGODA_RETURN_IF_ERROR(check_between("num_q_heads", num_q_heads, 1, kMaxHeads));

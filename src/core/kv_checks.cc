@@ -152,7 +152,7 @@ Status check_pages(const TensorView& k_pages, const TensorView& v_pages, const P
   PAGODA_RETURN_IF_ERROR(check_tensor(k_pages, k_rule, place));
   PAGODA_RETURN_IF_ERROR(check_between("num_pages", k_pages.shape[0], 0, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_between("page_size", k_pages.shape[1], 1, kMaxInt32));
-  PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", k_pages.shape[2], 1, kMaxInt32));
+  PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", k_pages.shape[2], 1, kMaxHeads));
   PAGODA_RETURN_IF_ERROR(check_between("head_dim", k_pages.shape[3], 1, kMaxInt32));
   return check_tensor(v_pages,
                       {.name = "v_pages",

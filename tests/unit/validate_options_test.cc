@@ -169,9 +169,14 @@ INSTANTIATE_TEST_SUITE_P(Scales, OptionMistakeTest, ::testing::ValuesIn(kScalesO
 
 const Mistake kFp8[] = {
     {"PlainPages", [](Problem& p, Arena&) { p.kv.k_pages.dtype = DType::kBFloat16; },
-     "k_pages: got dtype bfloat16, wants float8_e4m3 or float8_e5m2 [num_pages, "},
-    {"Int8Pages", [](Problem& p, Arena&) { p.kv.k_pages.dtype = DType::kInt8; },
-     "k_pages: got dtype int8, wants float8_e4m3 or float8_e5m2 [num_pages, "},
+     "k_pages: got dtype bfloat16, wants float8_e4m3, float8_e5m2 or int8 [num_pages, "},
+    {"Int8Pages",
+     [](Problem& p, Arena&) {
+       p.kv.k_pages.dtype = p.kv.v_pages.dtype = DType::kInt8;
+       p.kv.k_scale = p.kv.v_scale = {};
+     },
+     "k_token_scale: got none, wants float32 [num_pages=8, page_size=4, num_kv_heads=2] with int8 "
+     "pages"},
     {"Float16Out", [](Problem& p, Arena&) { p.out.dtype = DType::kFloat16; },
      "out: got dtype float16, wants bfloat16 or float8_e4m3 [num_tokens=9, "},
     {"KScaleShape",
