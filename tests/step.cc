@@ -124,6 +124,17 @@ RowBits Step::run(const Plan& plan, const Execution& execution) {
   return rows;
 }
 
+Explanation explained(const AttentionProblem& problem) {
+  size_t bytes = 0;
+  EXPECT_TRUE(workspace_size(limits_of(problem), &bytes).ok());
+  Buffer workspace(bytes);
+  Plan plan;
+  EXPECT_TRUE(pagoda::plan(problem, {workspace.data(), bytes}, {}, &plan).ok());
+  Explanation explanation;
+  EXPECT_TRUE(explain(problem, plan, &explanation).ok());
+  return explanation;
+}
+
 double largest_difference(const RowBits& rows, const RowBits& reference, const Model& model) {
   double largest = 0.0;
   const size_t element_bytes = size_of(model.dtype);

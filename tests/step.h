@@ -57,6 +57,9 @@ class Step {
   AttentionProblem problem_;
 };
 
+// What explain() says of `problem`.
+Explanation explained(const AttentionProblem& problem);
+
 // Largest difference between two results, of out and of lse, over the rows of `rows`; every row of
 // it must be in `reference`.
 double largest_difference(const RowBits& rows, const RowBits& reference, const Model& model);

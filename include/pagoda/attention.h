@@ -136,7 +136,7 @@ struct Explanation {
   int64_t num_splits = 0;  // items that write partial results
   // Bytes of K and V that some query sees; pages that sequences share count for each of them.
   int64_t kv_bytes = 0;
-  int64_t flops = 0;       // 4 * head_dim * num_q_heads * visible pairs, summed
+  int64_t flops = 0;  // 4 * head_dim * num_q_heads * visible pairs, summed
   // CPU: workers of the pool that the plan was made for; attention() takes no more.
   int64_t num_workers = 0;
   std::string text;

@@ -140,12 +140,16 @@ Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* e
   if (on_cuda(params.device)) return cuda::explain(params, plan, explanation);
   if (status = cpu::explain(params, plan, explanation); !status.ok()) return status;
   count_work(params, explanation);
+  const double intensity = static_cast<double>(explanation->flops) /
+                           static_cast<double>(max_of<int64_t>(explanation->kv_bytes, 1));
   explanation->text = "backend: " + explanation->backend + "\nkernel: " + explanation->kernel +
-                      "\nworkers: " + std::to_string(explanation->num_workers) +
+                      "\n" + explanation->text +
+                      "workers: " + std::to_string(explanation->num_workers) +
                       "\nitems: " + std::to_string(explanation->num_items) +
                       "\nsplit items: " + std::to_string(explanation->num_splits) +
                       "\nK/V bytes: " + std::to_string(explanation->kv_bytes) +
-                      "\nflops: " + std::to_string(explanation->flops) + "\n";
+                      "\nflops: " + std::to_string(explanation->flops) +
+                      "\nflops per byte: " + std::to_string(intensity) + "\n";
   return {};
 }
 

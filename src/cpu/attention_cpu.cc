@@ -3,6 +3,7 @@
 // workers nor on who is faster.
 #include <string>
 
+#include "core/checks.h"
 #include "cpu/backend_cpu.h"
 #include "cpu/kernel_table.h"
 #include "cpu/plan_cpu.h"
@@ -139,6 +140,18 @@ class Claim {
   bool granted_;
 };
 
+// Why products are not those of bf16 pairs, which are twice as fast; empty if they are.
+std::string why_not_bf16(const AttentionParams& params) {
+  if (!kernels().has_bf16_dot)
+    return std::string(kernels().name) + " has no products of bf16 pairs";
+  if (!held_by_bf16(params.q.dtype))
+    return "bf16 does not hold " + dtype_name(params.q.dtype) + " q";
+  if (!held_by_bf16(params.kv.dtype)) {
+    return "bf16 does not hold " + dtype_name(params.kv.dtype) + " pages";
+  }
+  return {};
+}
+
 }  // namespace
 
 Status attention(const AttentionParams& params, const Plan& plan, const Execution& execution) {
@@ -184,9 +197,10 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
       std::string(kernels().name) +
       " few_rows=" + std::to_string(route_items[static_cast<int>(Route::kFewRows)]) +
       " many_rows=" + std::to_string(route_items[static_cast<int>(Route::kManyRows)]);
-  if (kernels().has_bf16_dot && held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype)) {
-    explanation->kernel += " bf16_dot";
-  }
+  const std::string why_f32 = why_not_bf16(params);
+  if (why_f32.empty()) explanation->kernel += " bf16_dot";
+  explanation->text =
+      "arithmetic: " + (why_f32.empty() ? "products of bf16 pairs" : "f32, as " + why_f32) + "\n";
   return {};
 }
 
