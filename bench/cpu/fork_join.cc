@@ -69,13 +69,16 @@ ForkJoin measure(const ParallelFor& pool, size_t num_calls, std::chrono::microse
 void run_fork_join(const MicroOptions&, Report* report) {
   const ParallelFor& pool = cpu::default_parallel_for();
   const auto add = [&](const char* workers, const ForkJoin& result) {
-    const std::string threads = std::to_string(pool.num_workers);
-    report->add("fork_join", {{"workers", workers}, {"of", "median"}, {"threads", threads}},
-                1e6 * result.median_seconds, "us");
-    report->add("fork_join", {{"workers", workers}, {"of", "fastest"}, {"threads", threads}},
-                1e6 * result.fastest_seconds, "us");
-    report->add("fork_join", {{"workers", workers}, {"of", "parallel"}, {"threads", threads}},
-                100.0 * result.parallel_share, "%");
+    const auto report_as = [&](const char* what, const Report::Value& value) {
+      report->add(
+          "fork_join",
+          {{"workers", workers}, {"of", what}, {"threads", std::to_string(pool.num_workers)}},
+          value);
+    };
+    report_as("parallel", {100.0 * result.parallel_share, "% of the calls"});
+    if (result.parallel_share == 0.0) return;  // nothing was forked, so nothing was measured
+    report_as("median", {1e6 * result.median_seconds, "us"});
+    report_as("fastest", {1e6 * result.fastest_seconds, "us"});
   };
   measure(pool, 1, {});  // starts the threads
   add("spinning", measure(pool, kCalls, {}));

@@ -20,12 +20,12 @@ namespace {
 void run_compute(const MicroOptions& options, Report* report) {
   const auto add = [&](const char* arithmetic, const tools::FmaChains& chains) {
     for_each_thread_count(options.max_threads, [&](int32_t num_threads) {
+      const tools::Rate rate = tools::flops_per_second(chains, num_threads, options.min_seconds);
       report->add("compute",
                   {{"arithmetic", arithmetic},
                    {"isa", chains.isa},
                    {"threads", std::to_string(num_threads)}},
-                  tools::flops_per_second(chains, num_threads, options.min_seconds) / 1e12,
-                  "TFLOP/s");
+                  {rate.per_second / 1e12, "TFLOP/s", rate.cpu_share});
     });
   };
   add("f32", tools::widest_fma_chains());
@@ -36,10 +36,11 @@ void run_stream_read(const MicroOptions& options, Report* report) {
   for (const auto huge : {tools::HugePages::kAdvised, tools::HugePages::kForbidden}) {
     const tools::SequentialRead memory(huge);
     for_each_thread_count(options.max_threads, [&](int32_t num_threads) {
+      const tools::Rate rate = memory.bytes_per_second(num_threads, options.min_seconds);
       report->add("stream_read",
                   {{"memory", huge == tools::HugePages::kAdvised ? "2 MB" : "4 KB"},
                    {"threads", std::to_string(num_threads)}},
-                  memory.bytes_per_second(num_threads, options.min_seconds) / 1e9, "GB/s");
+                  {rate.per_second / 1e9, "GB/s", rate.cpu_share});
     });
   }
 }

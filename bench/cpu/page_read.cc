@@ -92,17 +92,18 @@ uint64_t read_pages(const Pages& pages, Range range, Walk walk, bool prefetch) {
   return result;
 }
 
-double bytes_per_second(const Pages& pages, Walk walk, bool prefetch, int32_t num_threads,
-                        double min_seconds) {
+tools::Rate bytes_per_second(const Pages& pages, Walk walk, bool prefetch, int32_t num_threads,
+                             double min_seconds) {
   const size_t share = pages.order.size() / static_cast<size_t>(num_threads);
   std::atomic<uint64_t> sink = 0;
-  const double seconds = tools::fastest_pass(min_seconds, [&] {
+  const tools::Pass pass = tools::fastest_pass(min_seconds, [&] {
     return tools::run_on_threads(num_threads, [&](int32_t thread) {
       const size_t begin = share * static_cast<size_t>(thread);
       sink += read_pages(pages, {begin, begin + share}, walk, prefetch);
     });
   });
-  return static_cast<double>(share * pages.page_bytes()) * num_threads / seconds;
+  return {static_cast<double>(share * pages.page_bytes()) * num_threads / pass.seconds,
+          pass.cpu_share};
 }
 
 }  // namespace
@@ -119,7 +120,7 @@ void run_page_read(const MicroOptions& options, Report* report) {
       for (const Walk walk : {Walk::kNhdByHead, Walk::kHndByHead, Walk::kWholePages}) {
         for (const bool prefetch : {false, true}) {
           for_each_thread_count(options.max_threads, [&](int32_t num_threads) {
-            const double rate =
+            const tools::Rate rate =
                 bytes_per_second(pages, walk, prefetch, num_threads, options.min_seconds);
             report->add("page_read",
                         {{"page", std::to_string(page_size)},
@@ -127,7 +128,7 @@ void run_page_read(const MicroOptions& options, Report* report) {
                          {"prefetch", prefetch ? "2 pages" : "none"},
                          {"memory", huge == HugePages::kAdvised ? "2 MB" : "4 KB"},
                          {"threads", std::to_string(num_threads)}},
-                        rate / 1e9, "GB/s");
+                        {rate.per_second / 1e9, "GB/s", rate.cpu_share});
           });
         }
       }

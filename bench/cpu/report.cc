@@ -4,17 +4,21 @@
 
 namespace pagoda::micro {
 
-void Report::add(const std::string& bench, const Settings& settings, double value,
-                 const std::string& unit) {
+void Report::add(const std::string& bench, const Settings& settings, const Value& value) {
   std::string line = fmt::format("{:12}", bench);
   tools::Json row = {{"bench", bench}};
   for (const auto& [name, setting] : settings) {
     line += fmt::format(" {:<18}", fmt::format("{} {}", name, setting));
     row[name] = setting;
   }
-  row["value"] = value;
-  row["unit"] = unit;
-  output_->print(fmt::format("{:<88} {:10.3f} {}\n", line, value, unit));
+  row["value"] = value.value;
+  row["unit"] = value.unit;
+  row["cpu_share"] = value.cpu_share;
+  // The start of threads takes some percent by itself.
+  const std::string busy = value.cpu_share < 0.9
+                               ? fmt::format("  had {:.0f} % of its CPUs", 100.0 * value.cpu_share)
+                               : "";
+  output_->print(fmt::format("{:<88} {:10.3f} {}{}\n", line, value.value, value.unit, busy));
   rows_.push_back(std::move(row));
 }
 

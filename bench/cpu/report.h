@@ -18,9 +18,13 @@ class Report {
  public:
   explicit Report(const tools::Output* output) : output_(output) {}
 
+  struct Value {
+    double value;
+    std::string unit;
+    double cpu_share = 1.0;  // of the threads' time; less if others wanted the CPUs too
+  };
   // Prints a row as soon as it is measured.
-  void add(const std::string& bench, const Settings& settings, double value,
-           const std::string& unit);
+  void add(const std::string& bench, const Settings& settings, const Value& value);
   void write(tools::Json head) const;
 
  private:

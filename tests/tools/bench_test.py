@@ -49,6 +49,7 @@ class BenchTest(unittest.TestCase):
                 self.assertGreater(before[rate], 0)
                 self.assertNotEqual(before[rate], after[rate])
                 self.assertGreaterEqual(result["ceilings"][rate], max(before[rate], after[rate]))
+                self.assertTrue(0 < after["cpu_share"] <= 1, after)
             binding = max(before["read_gb_per_s"], after["read_gb_per_s"])
             if batch["roof"].startswith("read"):
                 self.assertEqual(batch["roof"], f"read {binding:.1f} GB/s")

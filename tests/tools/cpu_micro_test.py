@@ -20,9 +20,10 @@ class CpuMicroTest(unittest.TestCase):
             self.assertIn(row["threads"], ("1", "2"))
             if row["unit"] in ("GB/s", "TFLOP/s"):
                 self.assertGreater(row["value"], 0, row)
+                self.assertTrue(0 < row["cpu_share"] < 1.1, row)
         self.assertIn(count.pop("compute"), (2, 4))  # with or without products of bf16 pairs
-        self.assertEqual(count, {"stream_read": 2 * 2, "page_read": 2 * 4 * 3 * 2 * 2,
-                                 "fork_join": 2 * 3})
+        self.assertIn(count.pop("fork_join"), (2, 4, 6))  # no time where another process had a CPU
+        self.assertEqual(count, {"stream_read": 2 * 2, "page_read": 2 * 4 * 3 * 2 * 2})
 
     def test_runs_what_is_named(self):
         done = cpu_micro("compute", "--threads", 1, *QUICK)

@@ -33,14 +33,17 @@ std::string Ceilings::text_of(Bound bound) const {
 Ceilings CeilingMeter::measure() const {
   const FmaChains& f32 = widest_fma_chains();
   const FmaChains* bf16 = bf16_dot_chains();
-  const auto peak = [&](const FmaChains& chains) {
-    return flops_per_second(chains, num_threads_, kComputeSeconds);
+  Ceilings ceilings{.num_threads = num_threads_, .vector_isa = f32.isa};
+  const auto note = [&](const Rate& rate) {
+    ceilings.cpu_share = std::min(ceilings.cpu_share, rate.cpu_share);
+    return rate.per_second;
   };
-  return {.num_threads = num_threads_,
-          .read_bytes_per_second = memory_.bytes_per_second(num_threads_, kReadSeconds),
-          .flops_per_second = peak(f32),
-          .vector_isa = f32.isa,
-          .bf16_flops_per_second = bf16 != nullptr ? peak(*bf16) : 0.0};
+  ceilings.read_bytes_per_second = note(memory_.bytes_per_second(num_threads_, kReadSeconds));
+  ceilings.flops_per_second = note(flops_per_second(f32, num_threads_, kComputeSeconds));
+  if (bf16 != nullptr) {
+    ceilings.bf16_flops_per_second = note(flops_per_second(*bf16, num_threads_, kComputeSeconds));
+  }
+  return ceilings;
 }
 
 Ceilings higher(const Ceilings& a, const Ceilings& b) {
@@ -48,6 +51,7 @@ Ceilings higher(const Ceilings& a, const Ceilings& b) {
   result.read_bytes_per_second = std::max(a.read_bytes_per_second, b.read_bytes_per_second);
   result.flops_per_second = std::max(a.flops_per_second, b.flops_per_second);
   result.bf16_flops_per_second = std::max(a.bf16_flops_per_second, b.bf16_flops_per_second);
+  result.cpu_share = std::max(a.cpu_share, b.cpu_share);
   return result;
 }
 
@@ -56,10 +60,15 @@ std::string describe(const Ceilings& ceilings) {
       ceilings.bf16_flops_per_second > 0.0
           ? fmt::format(", bf16 products {:.3f}", ceilings.bf16_flops_per_second / 1e12)
           : "";
-  return fmt::format("read {:.1f} GB/s, f32 multiply-add {:.3f} TFLOP/s ({}){}, {} thread{}",
+  // The start of threads takes some percent by itself.
+  const std::string busy = ceilings.cpu_share < 0.9
+                               ? fmt::format("; other work took {:.0f} % of the CPUs",
+                                             100.0 * (1.0 - ceilings.cpu_share))
+                               : "";
+  return fmt::format("read {:.1f} GB/s, f32 multiply-add {:.3f} TFLOP/s ({}){}, {} thread{}{}",
                      ceilings.read_bytes_per_second / 1e9, ceilings.flops_per_second / 1e12,
                      ceilings.vector_isa, bf16, ceilings.num_threads,
-                     ceilings.num_threads == 1 ? "" : "s");
+                     ceilings.num_threads == 1 ? "" : "s", busy);
 }
 
 Json to_json(const Ceilings& ceilings) {
@@ -67,7 +76,8 @@ Json to_json(const Ceilings& ceilings) {
           {"read_gb_per_s", ceilings.read_bytes_per_second / 1e9},
           {"f32_fma_tflop_per_s", ceilings.flops_per_second / 1e12},
           {"vector_isa", ceilings.vector_isa},
-          {"bf16_dot_tflop_per_s", ceilings.bf16_flops_per_second / 1e12}};
+          {"bf16_dot_tflop_per_s", ceilings.bf16_flops_per_second / 1e12},
+          {"cpu_share", ceilings.cpu_share}};
 }
 
 }  // namespace pagoda::tools

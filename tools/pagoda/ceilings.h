@@ -24,6 +24,7 @@ struct Ceilings {
   double flops_per_second = 0.0;       // f32 multiply-adds in registers, two flops each
   std::string vector_isa;              // that reached it
   double bf16_flops_per_second = 0.0;  // products of bf16 pairs; 0 where there are none
+  double cpu_share = 1.0;  // the least that a measurement had of its CPUs; others had the rest
 
   // Of moving `bytes` and computing `flops`, if the two overlap fully. `kernel` says by which
   // arithmetic, as in Explanation.

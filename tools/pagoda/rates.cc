@@ -1,5 +1,7 @@
 #include "rates.h"
 
+#include <time.h>
+
 #include <cstring>
 
 namespace pagoda::tools {
@@ -16,29 +18,36 @@ size_t bytes_to_read() {
 
 }  // namespace
 
+double thread_cpu_seconds() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 SequentialRead::SequentialRead(HugePages huge_pages) : buffer_(bytes_to_read(), huge_pages) {
   std::memset(buffer_.data(), 1, buffer_.bytes());  // real memory, not the system's page of zeros
 }
 
-double SequentialRead::bytes_per_second(int32_t num_threads, double min_seconds) const {
+Rate SequentialRead::bytes_per_second(int32_t num_threads, double min_seconds) const {
   const size_t share =
       buffer_.bytes() / static_cast<size_t>(num_threads) / kReadStepBytes * kReadStepBytes;
   std::atomic<uint64_t> sink = 0;
-  const double seconds = fastest_pass(min_seconds, [&] {
+  const Pass pass = fastest_pass(min_seconds, [&] {
     return run_on_threads(num_threads, [&](int32_t thread) {
       const auto* begin = static_cast<const std::byte*>(buffer_.data());
       sink += read_bytes(begin + share * static_cast<size_t>(thread), share);
     });
   });
-  return static_cast<double>(share) * num_threads / seconds;
+  return {static_cast<double>(share) * num_threads / pass.seconds, pass.cpu_share};
 }
 
-double flops_per_second(const FmaChains& chains, int32_t num_threads, double min_seconds) {
+Rate flops_per_second(const FmaChains& chains, int32_t num_threads, double min_seconds) {
   std::atomic<float> sink = 0.0f;
-  const double seconds = fastest_pass(min_seconds, [&] {
+  const Pass pass = fastest_pass(min_seconds, [&] {
     return run_on_threads(num_threads, [&](int32_t) { sink = chains.run(kFmaRounds); });
   });
-  return static_cast<double>(chains.flops_per_round) * kFmaRounds * num_threads / seconds;
+  return {static_cast<double>(chains.flops_per_round) * kFmaRounds * num_threads / pass.seconds,
+          pass.cpu_share};
 }
 
 }  // namespace pagoda::tools

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -16,32 +17,52 @@
 
 namespace pagoda::tools {
 
-// Runs task(thread) on `num_threads` threads at once; returns the seconds until all are done.
+struct Pass {
+  double seconds = 0.0;    // until all threads are done
+  double cpu_share = 0.0;  // of that, all threads: less than 1 if others wanted the CPUs too
+};
+
+struct Rate {
+  double per_second = 0.0;
+  double cpu_share = 0.0;  // of the pass that it is of
+};
+
+// Of the calling thread, on a CPU.
+double thread_cpu_seconds();
+
+// Runs task(thread) on `num_threads` threads at once.
 template <class Task>
-double run_on_threads(int32_t num_threads, Task task) {
+Pass run_on_threads(int32_t num_threads, Task task) {
   std::vector<std::thread> threads;
+  std::vector<double> cpu_seconds(static_cast<size_t>(num_threads));
   std::atomic<bool> go = false;
   for (int32_t i = 0; i < num_threads; ++i) {
     threads.emplace_back([&, i] {
       go.wait(false);
+      const double before = thread_cpu_seconds();
       task(i);
+      cpu_seconds[static_cast<size_t>(i)] = thread_cpu_seconds() - before;
     });
   }
   const Stopwatch stopwatch;
   go = true;
   go.notify_all();
   for (std::thread& thread : threads) thread.join();
-  return stopwatch.seconds();
+  const double seconds = stopwatch.seconds();
+  const double on_cpu = std::accumulate(cpu_seconds.begin(), cpu_seconds.end(), 0.0);
+  return {seconds, on_cpu / seconds / num_threads};
 }
 
-// On a shared machine the fastest pass is the one that was least disturbed.
-template <class Pass>
-double fastest_pass(double min_seconds, Pass pass) {
-  double fastest = pass();
+// On a shared machine the fastest pass is the one that was least disturbed. At least three.
+template <class RunPass>
+Pass fastest_pass(double min_seconds, RunPass run_pass) {
+  constexpr int kMinPasses = 3;
   const Stopwatch stopwatch;
-  do {
-    fastest = std::min(fastest, pass());
-  } while (stopwatch.seconds() < min_seconds);
+  Pass fastest = run_pass();
+  for (int i = 1; i < kMinPasses || stopwatch.seconds() < min_seconds; ++i) {
+    const Pass pass = run_pass();
+    if (pass.seconds < fastest.seconds) fastest = pass;
+  }
   return fastest;
 }
 
@@ -74,14 +95,14 @@ class SequentialRead {
  public:
   explicit SequentialRead(HugePages huge_pages = HugePages::kAdvised);
 
-  double bytes_per_second(int32_t num_threads, double min_seconds) const;
+  Rate bytes_per_second(int32_t num_threads, double min_seconds) const;
 
  private:
   HostBuffer buffer_;
 };
 
 // Multiply-adds in registers.
-double flops_per_second(const FmaChains& chains, int32_t num_threads, double min_seconds);
+Rate flops_per_second(const FmaChains& chains, int32_t num_threads, double min_seconds);
 
 }  // namespace pagoda::tools
 
