@@ -21,6 +21,8 @@ rm -f "$logs"/*.log
 install_missing "${packages[@]}"
 # Without these a step is skipped, not failed.
 install_missing "${optional_packages[@]}" || true
+# Here, where it is seen what pip installs; if it fails, the step says why.
+if [[ " ${steps[*]} " == *" python "* ]] && has_python; then scripts/python_venv.sh || true; fi
 
 summary=()
 passed=0

@@ -1,8 +1,9 @@
 # Sourced by test.sh: what each step does. A step's output goes to its log; its exit status is the
 # verdict, 77 means skipped, and its last line is shown in the summary.
 
-packages=(cmake g++ ninja-build pkg-config git python3 binutils clang-format libgtest-dev
-          libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev clang libclang-rt-14-dev)
+packages=(cmake g++ ninja-build pkg-config git python3 python3-venv python3-dev binutils
+          clang-format libgtest-dev libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev clang
+          libclang-rt-14-dev)
 optional_packages=(g++-aarch64-linux-gnu qemu-user valgrind)
 
 skip() {
@@ -101,9 +102,13 @@ step_aarch64() {
   GTEST_TOTAL_SHARDS=100 GTEST_SHARD_INDEX=0 run_tests build/aarch64 -R '^attention_test'
 }
 
+has_python() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+}
+
 # The wheel, checked and installed into a virtual environment of its own, then all that uses it.
 step_python() {
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "Python is older than 3.11"
+  has_python || skip "Python is older than 3.11"
   scripts/python_venv.sh
   local python=build/venv/bin/python example
   export HF_HUB_OFFLINE=1
