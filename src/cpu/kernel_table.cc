@@ -65,6 +65,7 @@ Choice choose() {
   if (!wanted.empty() && !found) {
     choice.error = "PAGODA_CPU_ISA: got " + wanted + ", wants one of";
     for (const std::string& name : available_isas()) choice.error += " " + name;
+    choice.error += "; unset it for the best of them";
   }
   return choice;
 }

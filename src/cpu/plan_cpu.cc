@@ -114,6 +114,11 @@ int32_t num_workers_of(const Execution& execution) {
                                            : default_parallel_for().num_workers;
 }
 
+Status check_default_pool() {
+  const std::string& error = default_pool_error();
+  return error.empty() ? Status{} : Status{StatusCode::kInvalidArgument, error};
+}
+
 }  // namespace
 
 PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, int32_t few_rows_heads) {
@@ -132,6 +137,9 @@ PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, int32_t few
 }
 
 Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
+  if (limits.num_workers == 0) {
+    if (Status status = check_default_pool(); !status.ok()) return status;
+  }
   const int32_t fixed_split_keys = limits.fixed_split_keys;
   const PlanSizes sizes{.num_tokens = limits.max_num_tokens,
                         .num_seqs = limits.max_num_seqs,
@@ -152,6 +160,9 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
 Status plan(const AttentionParams& params, const Workspace& workspace, const Execution& execution,
             Plan* plan) {
   if (!isa_error().empty()) return {StatusCode::kInvalidArgument, isa_error()};
+  if (execution.parallel_for == nullptr) {
+    if (Status status = check_default_pool(); !status.ok()) return status;
+  }
   const PlanSizes sizes{.num_tokens = params.num_tokens,
                         .num_seqs = params.num_seqs,
                         .max_seqlen_k = params.max_seqlen_k,

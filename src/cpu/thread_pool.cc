@@ -217,4 +217,9 @@ const ParallelFor& default_parallel_for() {
   return kInstance;
 }
 
+const std::string& default_pool_error() {
+  static const std::string error = worker_count_error();
+  return error;
+}
+
 }  // namespace pagoda::cpu

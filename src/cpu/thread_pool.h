@@ -3,6 +3,7 @@
 #define PAGODA_CPU_THREAD_POOL_H_
 
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "pagoda/types.h"
@@ -13,6 +14,10 @@ namespace pagoda::cpu {
 // PAGODA_NUM_THREADS. Idle workers spin briefly, then sleep. Two threads may call at once: the
 // second waits for nothing but runs its own tasks on its own thread.
 const ParallelFor& default_parallel_for();
+
+// Empty, or why the pool has not the size that PAGODA_NUM_THREADS asks for. Calls that plan for the
+// pool fail with it.
+const std::string& default_pool_error();
 
 // Runs task(i, worker) for i in [0, num_tasks) on `execution`'s pool or the default one.
 template <class Task>

@@ -6,7 +6,6 @@
 #include <bit>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -80,13 +79,17 @@ int32_t cpus_in_affinity() {
   return 1;
 }
 
-// 0 = not set, or no such number.
-int32_t requested_workers() {
+// The environment's wish; empty = none.
+std::string wished_workers() {
   const char* text = std::getenv("PAGODA_NUM_THREADS");
-  if (text == nullptr) return 0;
-  const char* end = text + std::strlen(text);
+  return text != nullptr ? text : "";
+}
+
+// 0 = no such number.
+int32_t parse_workers(const std::string& text) {
+  const char* end = text.data() + text.size();
   int32_t value = 0;
-  const auto [stop, error] = std::from_chars(text, end, value);
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
   const bool is_valid = error == std::errc() && stop == end && value >= 1 && value <= kMaxWorkers;
   return is_valid ? value : 0;
 }
@@ -114,9 +117,16 @@ int32_t cgroup_cpu_limit(const std::string& membership, const std::string& root)
 }
 
 int32_t default_num_workers() {
-  if (const int32_t requested = requested_workers(); requested > 0) return requested;
+  if (const int32_t wished = parse_workers(wished_workers()); wished > 0) return wished;
   const int32_t granted = cgroup_cpu_limit(read_file("/proc/self/cgroup"), "/sys/fs/cgroup");
   return std::min({cpus_in_affinity(), granted, kMaxWorkers});
+}
+
+std::string worker_count_error() {
+  const std::string wished = wished_workers();
+  if (wished.empty() || parse_workers(wished) > 0) return {};
+  return "PAGODA_NUM_THREADS: got " + wished + ", wants a number from 1 to " +
+         std::to_string(kMaxWorkers) + "; unset it for one thread per CPU";
 }
 
 }  // namespace pagoda::cpu

@@ -11,6 +11,9 @@ namespace pagoda::cpu {
 // but not more than the CPU time its cgroups grant, rounded up.
 int32_t default_num_workers();
 
+// Empty, or why PAGODA_NUM_THREADS cannot be honoured.
+std::string worker_count_error();
+
 // CPUs that the cgroups named in `membership` (the text of /proc/self/cgroup, v1 or v2) and their
 // ancestors grant, rounded up; INT32_MAX = no limit. `root` is where the hierarchies are mounted.
 int32_t cgroup_cpu_limit(const std::string& membership, const std::string& root);

@@ -216,11 +216,19 @@ TEST(WorkerCount, TakesTheEnvironmentsNumber) {
   unsetenv("PAGODA_NUM_THREADS");
   const int32_t automatic = default_num_workers();
   EXPECT_GE(automatic, 1);
-  for (const char* odd : {"", "0", "-2", "4x", " 4", "1025", "99999999999"}) {
-    setenv("PAGODA_NUM_THREADS", odd, 1);
+  EXPECT_EQ(worker_count_error(), "");
+  setenv("PAGODA_NUM_THREADS", "", 1);
+  EXPECT_EQ(default_num_workers(), automatic);
+  EXPECT_EQ(worker_count_error(), "");
+  for (const std::string odd : {"abc", "0", "-2", "4x", " 4", "1025", "99999999999"}) {
+    setenv("PAGODA_NUM_THREADS", odd.c_str(), 1);
     EXPECT_EQ(default_num_workers(), automatic) << odd;
+    EXPECT_EQ(worker_count_error(), "PAGODA_NUM_THREADS: got " + odd +
+                                        ", wants a number from 1 to 1024; unset it for one thread "
+                                        "per CPU");
   }
   setenv("PAGODA_NUM_THREADS", "4", 1);
+  EXPECT_EQ(worker_count_error(), "");
 }
 
 // A tree of cgroup files as the kernel shows it.
