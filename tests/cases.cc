@@ -161,9 +161,9 @@ Field heads_field() {
 
 Field head_dim_field() {
   Field field = int_field<&Case::head_dim, 8>("d");
-  field.wants = "a multiple of 8 in [8, 512]";
+  field.wants = "a multiple of 8 in [8, 256]";
   field.parse = [](const std::string& text, Case* c) {
-    return parse_int_in(text, 8, 512, &c->head_dim) && c->head_dim % 8 == 0;
+    return parse_int_in(text, 8, 256, &c->head_dim) && c->head_dim % 8 == 0;
   };
   return field;
 }

@@ -40,7 +40,8 @@ class CheckTest(unittest.TestCase):
 
     def test_wrong_lines(self):
         for line, word in (("heads=8/2", "seqs"), (LINE + " colour=1", "colour"),
-                           (LINE + " d=128", "second"), ("seqs=1x1 d=7", "multiple of 8")):
+                           (LINE + " d=128", "second"), ("seqs=1x1 d=7", "multiple of 8 in [8, 256]"),
+                           ("seqs=1x1 d=264", "multiple of 8 in [8, 256]")):
             with self.subTest(line):
                 done = pagoda("check", "--case", line)
                 self.assertEqual(done.returncode, 2)

@@ -7,10 +7,10 @@ import subprocess
 COMMAND = os.environ["PAGODA_COMMAND"]
 
 
-def pagoda(*arguments):
+def pagoda(*arguments, **environment):
     """The finished process, with stdout and stderr as text."""
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=600)
+                          stdin=subprocess.DEVNULL, timeout=600, env={**os.environ, **environment})
 
 
 def pagoda_json(*arguments):

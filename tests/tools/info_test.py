@@ -38,6 +38,23 @@ class InfoTest(unittest.TestCase):
                 self.assertEqual(done.returncode, 2)
                 self.assertNotEqual(done.stderr, "")
 
+    def test_wrong_subcommand_is_named(self):
+        for arguments, got in ((["sing"], "sing"), ([], "none"), (["--loud"], "--loud")):
+            with self.subTest(got):
+                self.assertEqual(pagoda(*arguments).stderr,
+                                 f"pagoda: subcommand: got {got}, wants one of info, check, run, "
+                                 "bench, replay; --help says more\n")
+
+    def test_wrong_environment_is_named(self):
+        for name, value, wants in (("PAGODA_NUM_THREADS", "abc", "wants a number from 1 to 1024"),
+                                   ("PAGODA_NUM_THREADS", "0", "wants a number from 1 to 1024"),
+                                   ("PAGODA_CPU_ISA", "mmx", "wants one of portable")):
+            with self.subTest(name=name, value=value):
+                done = pagoda("check", "--case", "seqs=1x1", **{name: value})
+                self.assertEqual(done.returncode, 2, done.stdout)
+                self.assertIn(f"{name}: got {value}, {wants}", done.stderr)
+                self.assertIn("; unset it", done.stderr)
+
     def test_version(self):
         self.assertRegex(pagoda("--version").stdout, r"^pagoda \d+\.\d+\.\d+\n$")
 

@@ -199,6 +199,34 @@ class RunTest(unittest.TestCase):
         done = pagoda("run", self.input, "-o", self.output / "x")
         self.assert_refused(done, "cannot be written")
 
+    def test_output_that_is_the_input(self):
+        content = encode(*header_and_data(small_problem.make_tensors()))
+        self.input.write_bytes(content)
+        self.output.symlink_to(self.input)
+        for output in (self.input, self.output):
+            with self.subTest(output=output.name):
+                done = pagoda("run", self.input, "-o", output)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(f"--output: got {output}, which is the input", done.stderr)
+                self.assertEqual(self.input.read_bytes(), content)
+
+    def test_output_is_replaced_whole_and_alone(self):
+        tensors = small_problem.make_tensors()
+        self.output.write_bytes(b"x" * 100_000)
+        self.assertEqual(self.run_tensors(tensors).returncode, 0)
+        self.assert_result(small_problem.attend(tensors))
+        self.assertEqual({path.name for path in self.input.parent.iterdir()},
+                         {self.input.name, self.output.name})
+
+    def test_output_to_a_device(self):
+        self.input.write_bytes(encode(*header_and_data(small_problem.make_tensors())))
+        self.assertEqual(pagoda("run", self.input, "-o", "/dev/null").returncode, 0)
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+
+    def test_input_that_is_a_folder(self):
+        self.assert_refused(pagoda("run", self.input.parent, "-o", self.output),
+                            f"{self.input.parent}: got a folder, wants a safetensors file")
+
     def test_json_file(self):
         self.input.write_bytes(encode(*header_and_data(small_problem.make_tensors())))
         path = self.input.with_suffix(".json")

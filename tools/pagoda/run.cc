@@ -2,11 +2,14 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "commands.h"
 #include "compute.h"
+#include "error.h"
 #include "execution.h"
 #include "json_output.h"
 #include "problem_file.h"
@@ -23,6 +26,11 @@ struct RunOptions {
 };
 
 void run(const RunOptions& options) {
+  std::error_code error;  // neither has to be there yet
+  if (std::filesystem::equivalent(options.input, options.output, error)) {
+    throw BadInput(
+        fmt::format("--output: got {}, which is the input, wants another file", options.output));
+  }
   const ProblemFile file(options.input);
   const AttentionProblem& problem = file.problem();
   const Computed computed = compute(problem);

@@ -1,9 +1,12 @@
 #include "safetensors.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "dtype_names.h"
 #include "error.h"
@@ -35,10 +38,24 @@ uint64_t read_header_length(std::ifstream& stream, uint64_t file_bytes) {
   return length;
 }
 
+// A file beside `path`, to be renamed when it is whole: whoever reads `path` finds all of it or
+// what was there before. Links and devices are written as they are.
+std::filesystem::path path_to_write(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_type type = std::filesystem::symlink_status(path, error).type();
+  const bool is_special =
+      type != std::filesystem::file_type::not_found && type != std::filesystem::file_type::regular;
+  return is_special ? path : fmt::format("{}.{}.unfinished", path, getpid());
+}
+
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
     : path_(path), stream_(path, std::ios::binary) {
+  std::error_code ignored;  // what cannot be asked about cannot be read either
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw BadInput(fmt::format("{}: got a folder, wants a safetensors file", path));
+  }
   stream_.seekg(0, std::ios::end);
   const std::streamoff file_bytes = stream_.tellg();
   if (!stream_ || file_bytes < 0) throw BadInput(fmt::format("{}: cannot be read", path));
@@ -89,7 +106,8 @@ void write_safetensors(const std::string& path, std::vector<NamedTensor> tensors
   std::string text = header.dump();
   text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');
 
-  std::ofstream stream(path, std::ios::binary);
+  const std::filesystem::path unfinished = path_to_write(path);
+  std::ofstream stream(unfinished, std::ios::binary);
   for (uint64_t i = 0; i < kLengthBytes; ++i) {
     stream.put(static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i)));
   }
@@ -99,7 +117,11 @@ void write_safetensors(const std::string& path, std::vector<NamedTensor> tensors
                  static_cast<std::streamsize>(dense_bytes(tensor.view)));
   }
   stream.close();
-  if (!stream) throw BadInput(fmt::format("{}: cannot be written", path));
+  std::error_code error;
+  if (stream && unfinished != path) std::filesystem::rename(unfinished, path, error);
+  if (stream && !error) return;
+  if (unfinished != path) std::filesystem::remove(unfinished, error);
+  throw BadInput(fmt::format("{}: cannot be written", path));
 }
 
 }  // namespace pagoda::tools
