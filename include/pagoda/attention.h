@@ -76,6 +76,9 @@ enum class SplitPolicy : int32_t {
 
 enum class LseLayout : int32_t { kHeadsTokens = 0, kTokensHeads = 1 };
 
+// out and lse are written, so they must not overlap each other or what is read. Where one of them
+// has the data pointer of another tensor, attention() says so; other overlaps it cannot tell from
+// views that interleave.
 struct AttentionProblem {
   TensorView q;    // [num_tokens, num_q_heads, head_dim] bf16, f16, f32 (CPU) or e4m3
   TensorView out;  // [num_tokens, num_q_heads, head_dim] q's dtype; bf16 or e4m3 where asked
@@ -142,7 +145,8 @@ struct Explanation {
   std::string text;
 };
 
-// The limits that exactly fit `problem`.
+// The limits that exactly fit `problem`; an extent that its field cannot hold becomes the largest
+// that it can.
 PAGODA_API AttentionLimits limits_of(const AttentionProblem& problem,
                                      const Execution& execution = {});
 

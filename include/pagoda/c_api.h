@@ -12,6 +12,9 @@
 // library did before it: a program compiled against an older header runs with a newer library.
 // Call the struct's _init function first. An optional tensor is absent when its data is NULL.
 //
+// Tensors that a call writes must not overlap each other or what it reads; attention.h and
+// kv_cache.h say for each call which they are, and what may be the same.
+//
 // Functions that return a status return PAGODA_OK or a code of c_types.h, and then
 // pagoda_last_error() says which argument, what it got and what it wants. Nothing is written by a
 // call that finds its arguments invalid. No C++ exception leaves a function. Several threads may
@@ -148,7 +151,9 @@ typedef struct PagodaWriteKvCache {
   PagodaTensor v_scale;
   PagodaTensor k_token_scale;  // written: f32 [num_pages, page_size, num_kv_heads]
   PagodaTensor v_token_scale;
-  PagodaTensor rope_cos_sin;    // [max_position, rotary_dim] f32, f16 or bf16; absent = no rotation
+  // [max_position, rotary_dim] f32, f16 or bf16. Absent = no rotation; then the other fields of
+  // rope must be absent and 0 too.
+  PagodaTensor rope_cos_sin;
   PagodaTensor rope_positions;  // int64 [num_tokens]
   PagodaTensor rope_q;          // optional [num_tokens, num_q_heads, head_dim], rotated in place
   int32_t rope_interleaved;     // 0 = neox pairs (i, i + rotary_dim / 2), 1 = pairs (2i, 2i + 1)
@@ -180,7 +185,8 @@ typedef struct PagodaGatherKvCache {
   int32_t checked;
 } PagodaGatherKvCache;
 
-// CopyPages of kv_cache.h.
+// CopyPages of kv_cache.h: no page is written by two pairs, nor in one tensor both read and
+// written.
 typedef struct PagodaCopyPages {
   size_t struct_size;
   PagodaTensor source;       // [num_pages, page_size, num_kv_heads, head_dim]
@@ -196,7 +202,7 @@ PAGODA_API const char* pagoda_status_name(PagodaStatus code);  // "invalid argum
 // Never NULL; valid until the thread's next such call.
 PAGODA_API const char* pagoda_last_error(void);
 
-// Set struct_size and every field to its default.
+// Set struct_size and every field to its default; do nothing with NULL.
 PAGODA_API void pagoda_execution_init(PagodaExecution* execution);
 PAGODA_API void pagoda_problem_init(PagodaProblem* problem);
 PAGODA_API void pagoda_limits_init(PagodaLimits* limits);
@@ -207,11 +213,13 @@ PAGODA_API void pagoda_gather_kv_cache_init(PagodaGatherKvCache* args);
 PAGODA_API void pagoda_copy_pages_init(PagodaCopyPages* args);
 
 // A dense row-major tensor. `shape` has `rank` extents; const data is taken for tensors that are
-// only read. A rank outside [0, PAGODA_MAX_RANK] is kept for the call that takes it to refuse.
+// only read. A rank outside [0, PAGODA_MAX_RANK] is kept for the call that takes it to refuse; a
+// NULL `shape` of extents gives rank -1.
 PAGODA_API PagodaTensor pagoda_contiguous(const void* data, PagodaDType dtype, int32_t rank,
                                           const int64_t* shape, PagodaDevice device);
 
-// The limits that exactly fit `problem`; `limits` needs no initialisation but struct_size.
+// The limits that exactly fit `problem`; `limits` needs no initialisation but struct_size. An
+// extent that its field cannot hold becomes the largest that it can.
 PAGODA_API PagodaStatus pagoda_limits_of(const PagodaProblem* problem,
                                          const PagodaExecution* execution, PagodaLimits* limits);
 PAGODA_API PagodaStatus pagoda_workspace_size(const PagodaLimits* limits, size_t* bytes);

@@ -54,7 +54,7 @@ PAGODA_API Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache);
 // a' = a c - b s, b' = b c + a s, in f32, rounded once.
 struct Rope {
   // [max_position, rotary_dim]: the first half of a row holds cosines, the second half sines.
-  // f32, f16 or bf16. Absent = no rotation.
+  // f32, f16 or bf16. Absent = no rotation, and then the fields below must be too.
   TensorView cos_sin;
   TensorView positions;      // int64 [num_tokens]
   bool interleaved = false;  // pairs (2i, 2i + 1); otherwise neox: (i, i + rotary_dim / 2)
@@ -62,6 +62,8 @@ struct Rope {
   TensorView q;
 };
 
+// k_pages, v_pages, token scales and rope.q are written: none may overlap another of the tensors. K
+// and V interleaved in one buffer do not overlap.
 struct WriteKvCache {
   TensorView k;        // [num_tokens, num_kv_heads, head_dim] f32, f16 or bf16; strides free
   TensorView v;        // same; last stride 1
@@ -93,12 +95,14 @@ struct AttentionState {
 
 // Softmax-weighted merge of `num_states` partial results into `merged` (whose lse is optional).
 // An lse of +inf or NaN counts as -inf; all -inf gives 0 and -inf. A state with weight 0 is not
-// read. `merged` may be one of the states.
+// read. `merged` may be one of the states, out and lse; otherwise it must not overlap them, nor
+// merged.out merged.lse.
 PAGODA_API Status merge_states(const AttentionState* states, int32_t num_states,
                                const AttentionState& merged,
                                LseLayout lse_layout = LseLayout::kHeadsTokens,
                                const Execution& execution = {});
 
+// k_out and v_out must overlap neither each other nor the pages.
 struct GatherKvCache {
   PagedKvCache kv;          // block table or CSR; scales are used where k_out is not kv's dtype
   TensorView cu_seqlens_k;  // int32 [num_seqs + 1]: rows of sequence s in k_out and v_out
@@ -110,14 +114,18 @@ struct GatherKvCache {
 
 PAGODA_API Status gather_kv_cache(const GatherKvCache& args, const Execution& execution = {});
 
-// Copies whole pages: source page pairs[i][0] to destination page pairs[i][1]. Any dtype and
-// strides, equal shapes past the first extent; source and destination may be one tensor if no
-// page is both read and written.
+// Copies whole pages: source page pairs[i][0] to destination page pairs[i][1], in any order and at
+// once. Any dtype and strides, equal shapes past the first extent. A source page may be read by
+// many pairs, but a destination page must be written by one only, or may hold parts of several.
+// Source and destination may be one tensor if no page is both read and written; they must not
+// overlap in another way.
 struct CopyPages {
   TensorView source;       // [num_pages, page_size, num_kv_heads, head_dim]
   TensorView destination;  // [num_pages', page_size, num_kv_heads, head_dim]
   TensorView page_pairs;   // int64 [num_pairs, 2], contiguous, in host memory for swap_pages
-  bool checked = false;    // CPU: page ids verified before anything is written
+  // CPU: page ids verified before anything is written; in one tensor also that no page is both read
+  // and written, and in any that none is written twice.
+  bool checked = false;
 };
 
 // Within one device.

@@ -66,7 +66,8 @@ def attention(
       k_pages, v_pages: [num_pages, page_size, num_kv_heads, head_dim] of q's type, fp8 or int8. The
         new tokens are in them already. Strides of both are independent and free but for the last.
       out: [num_tokens, num_q_heads, head_dim]; None makes one. bfloat16 or float8_e4m3 where asked.
-      lse: float32 [num_q_heads, num_tokens], or by lse_layout: filled if given.
+      lse: float32 [num_q_heads, num_tokens], or by lse_layout: filled if given. Neither out nor lse
+        may overlap another argument.
       return_lse: return (out, lse), and make an lse if none is given.
       plan: what plan() returned for the same lengths, heads, mask and split policy; None plans too.
       **problem: see pagoda.Problem; cu_seqlens_q, seqused_k and a block table are required.
@@ -214,7 +215,10 @@ def write_kv_cache(
       k_token_scale, v_token_scale: float32 [num_pages, page_size, num_kv_heads], computed and stored
         per token and head.
       rope_cos_sin: [max_position, rotary_dim], cosines before sines: rotates k on its way, and rope_q
-        [num_tokens, num_q_heads, head_dim] in place, by rope_positions, int64 [num_tokens].
+        [num_tokens, num_q_heads, head_dim] in place, by rope_positions, int64 [num_tokens]. Without
+        it the other arguments of rope are an error.
+
+    What is written (pages, token scales, rope_q) must not overlap another argument.
     """
     operations(k).write_kv_cache(
         k, v, k_pages, v_pages, slot_mapping, k_scale=k_scale, v_scale=v_scale,
@@ -235,7 +239,7 @@ def merge_states(
 
     out [num_tokens, num_q_heads, head_dim] float32, float16 or bfloat16; lse float32 by lse_layout. An
     lse of +inf or NaN counts as -inf; where all are -inf, out is 0 and lse -inf. Returns (out, lse),
-    made if None.
+    made if None. They may be those of one of the states, and must not overlap the others.
     """
     if not states:
         raise ValueError("pagoda.merge_states: states: got none, wants at least one (out, lse)")
@@ -270,7 +274,7 @@ def gather_kv_cache(
     [num_rows, num_kv_heads, head_dim] are float32, float16 or bfloat16 and the pages are not.
 
     cu_seqlens_k int32 [num_seqs + 1] says where a sequence's rows lie; seq_starts int32 [num_seqs]
-    which token comes first, 0 if not given.
+    which token comes first, 0 if not given. k_out and v_out must not overlap each other or the pages.
     """
     operations(k_pages).gather_kv_cache(
         k_pages, v_pages, k_out, v_out, cu_seqlens_k=cu_seqlens_k, seq_starts=seq_starts,
@@ -283,7 +287,8 @@ def copy_pages(source: Tensor, destination: Tensor, page_pairs: Tensor,
                **execution: Unpack[Execution]) -> None:
     """Copies page page_pairs[i][0] of source to page page_pairs[i][1] of destination, within a device.
 
-    page_pairs is int64 [num_pairs, 2], on the device. No page may be both read and written.
+    page_pairs is int64 [num_pairs, 2], on the device. No page may be written by two pairs, nor, within
+    one tensor, be both read and written; `checked` finds such pairs.
     """
     _pagoda.copy_pages(source, destination, page_pairs, **execution)
 

@@ -1,7 +1,10 @@
 // Validates, chooses the backend by device, calls it. Nothing else.
 #include "pagoda/attention.h"
 
+#include <algorithm>
+
 #include "core/attention_params.h"
+#include "core/checks.h"
 #include "core/validate.h"
 #include "cpu/backend_cpu.h"
 #include "cuda/backend_cuda.h"
@@ -17,13 +20,14 @@ bool on_cuda(Device device) {
 Status check_workspace(const Workspace& workspace, Device device) {
   const uintptr_t align = on_cuda(device) ? 256 : 64;
   if (workspace.data == nullptr && workspace.bytes > 0) {
-    return {StatusCode::kInvalidArgument, "workspace: got null data with " +
-                                              std::to_string(workspace.bytes) +
-                                              " bytes, wants memory of workspace_size() bytes"};
+    return invalid_argument("workspace: got null data with ", workspace.bytes,
+                            " bytes, wants memory of workspace_size() bytes");
   }
   if (reinterpret_cast<uintptr_t>(workspace.data) % align != 0) {
-    return {StatusCode::kInvalidArgument,
-            "workspace: got data that is not aligned to " + std::to_string(align) + " bytes"};
+    return invalid_argument("workspace: got data ", workspace.data, ", ",
+                            reinterpret_cast<uintptr_t>(workspace.data) % align,
+                            " bytes past a multiple of ", align, ", wants data aligned to ", align,
+                            " bytes; allocate it with std::aligned_alloc or alignas");
   }
   return {};
 }
@@ -61,13 +65,17 @@ void count_work(const AttentionParams& params, Explanation* explanation) {
 }  // namespace
 
 AttentionLimits limits_of(const AttentionProblem& problem, const Execution& execution) {
+  // No field of the limits can hold more, and what cannot be held no call takes.
+  const auto held = [](int64_t extent) {
+    return static_cast<int32_t>(std::clamp<int64_t>(extent, -kMaxInt32, kMaxInt32));
+  };
   AttentionLimits limits;
   limits.device = problem.q.device;
   limits.max_num_tokens = problem.q.shape[0];
-  limits.max_num_seqs = static_cast<int32_t>(problem.seqused_k.shape[0]);
-  limits.num_q_heads = static_cast<int32_t>(problem.q.shape[1]);
-  limits.num_kv_heads = static_cast<int32_t>(problem.kv.k_pages.shape[2]);
-  limits.head_dim = static_cast<int32_t>(problem.q.shape[2]);
+  limits.max_num_seqs = held(problem.seqused_k.shape[0]);
+  limits.num_q_heads = held(problem.q.shape[1]);
+  limits.num_kv_heads = held(problem.kv.k_pages.shape[2]);
+  limits.head_dim = held(problem.q.shape[2]);
   limits.split_policy = problem.split_policy;
   limits.fixed_split_keys = problem.fixed_split_keys;
   limits.max_seqlen_k = problem.max_seqlen_k;
@@ -80,7 +88,7 @@ AttentionLimits limits_of(const AttentionProblem& problem, const Execution& exec
 }
 
 Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
-  if (bytes == nullptr) return {StatusCode::kInvalidArgument, "bytes: got null, wants a pointer"};
+  if (bytes == nullptr) return invalid_argument("bytes: got null, wants a pointer");
   if (Status status = validate_limits(limits); !status.ok()) return status;
   AttentionLimits resolved = limits;
   if (resolved.fixed_split_keys == 0) resolved.fixed_split_keys = kDefaultFixedSplitKeys;
@@ -90,7 +98,7 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
 
 Status plan(const AttentionProblem& problem, const Workspace& workspace, const Execution& execution,
             Plan* plan) {
-  if (plan == nullptr) return {StatusCode::kInvalidArgument, "plan: got null, wants a pointer"};
+  if (plan == nullptr) return invalid_argument("plan: got null, wants a pointer");
   if (Status status = validate_execution(execution); !status.ok()) return status;
   AttentionParams params;
   Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
@@ -131,9 +139,7 @@ Status supported(const AttentionProblem& problem) {
 }
 
 Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* explanation) {
-  if (explanation == nullptr) {
-    return {StatusCode::kInvalidArgument, "explanation: got null, wants a pointer"};
-  }
+  if (explanation == nullptr) return invalid_argument("explanation: got null, wants a pointer");
   AttentionParams params;
   Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
   if (!status.ok()) return status;

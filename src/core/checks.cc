@@ -196,6 +196,10 @@ std::string shape_text(const TensorView& view) {
 }
 
 Status check_tensor(const TensorView& view, const TensorRule& rule, const Place& place) {
+  // A default view is no tensor at all: what its dtype says is of no interest.
+  if (view.data == nullptr && view.rank == 0) {
+    return invalid_argument(rule.name, ": got none, wants ", wanted(rule));
+  }
   if (!rule.dtypes.contains(view.dtype)) {
     return invalid_argument(
         rule.name, ": got dtype ", dtype_name(view.dtype), ", wants ", wanted(rule),
@@ -230,6 +234,16 @@ Status check_between(const char* name, int64_t got, int64_t low, int64_t high) {
 Status check_at_least(const char* name, int64_t got, int64_t low) {
   if (got >= low) return {};
   return invalid_argument(name, ": got ", got, ", wants ", name, " >= ", low);
+}
+
+Status check_apart(const NamedTensor& written, std::initializer_list<NamedTensor> others) {
+  if (!written.view.present() || !has_elements(written.view)) return {};
+  for (const NamedTensor& other : others) {
+    if (other.view.data != written.view.data || !has_elements(other.view)) continue;
+    return invalid_argument(written.name, ": got data ", written.view.data, ", which is that of ",
+                            other.name, ", wants memory of its own, since it is written");
+  }
+  return {};
 }
 
 Status join_failures(std::initializer_list<Status> results) {

@@ -87,6 +87,16 @@ std::string device_name(Device device);
 std::string shape_text(const TensorView& view);
 bool has_elements(const TensorView& view);
 
+// A tensor by its name.
+struct NamedTensor {
+  const char* name;
+  const TensorView& view;
+};
+
+// That what a call writes lies nowhere where another of its tensors does, as far as first elements
+// tell: views of one buffer may interleave.
+Status check_apart(const NamedTensor& written, std::initializer_list<NamedTensor> others);
+
 // All failures, one line each, under the first one's code.
 Status join_failures(std::initializer_list<Status> results);
 

@@ -160,6 +160,16 @@ Status lay_out_lse(const AttentionProblem& problem, AttentionParams* params) {
                    place_of(problem));
 }
 
+Status check_outputs_apart(const AttentionProblem& problem, ProblemUse use) {
+  if (use == ProblemUse::kPlan) return {};
+  const NamedTensor q{"q", problem.q};
+  const NamedTensor k_pages{"k_pages", problem.kv.k_pages};
+  const NamedTensor v_pages{"v_pages", problem.kv.v_pages};
+  const NamedTensor out{"out", problem.out};
+  PAGODA_RETURN_IF_ERROR(check_apart(out, {q, k_pages, v_pages}));
+  return check_apart({"lse", problem.lse}, {out, q, k_pages, v_pages});
+}
+
 Status lay_out_scales(const AttentionProblem& problem, ProblemUse use, AttentionParams* params) {
   const Place place = place_of(problem);
   const bool compute = use == ProblemUse::kCompute;

@@ -20,9 +20,11 @@ Status check_num_tokens(const char* name, int64_t num_tokens, int64_t group);
 // Checks and lays out q, pages, page table and lengths.
 Status lay_out_geometry(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
 
-// The same for out, lse and scales, whose sizes the geometry gives.
+// The same for out, lse and scales, whose sizes the geometry gives; and that out and lse lie apart
+// from what is read.
 Status lay_out_out(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
 Status lay_out_lse(const AttentionProblem& problem, AttentionParams* params);
+Status check_outputs_apart(const AttentionProblem& problem, ProblemUse use);
 Status lay_out_scales(const AttentionProblem& problem, ProblemUse use, AttentionParams* params);
 
 }  // namespace pagoda

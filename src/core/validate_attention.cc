@@ -196,9 +196,10 @@ Status make_attention_params(const AttentionProblem& problem, ProblemUse use,
   *params = {};
   PAGODA_RETURN_IF_ERROR(lay_out_geometry(problem, use, params));
   return join_failures({lay_out_out(problem, use, params), lay_out_lse(problem, params),
-                        lay_out_scales(problem, use, params), lay_out_score(problem, params),
-                        lay_out_alibi(problem, params), lay_out_sinks(problem, params),
-                        lay_out_bias(problem, params), lay_out_windows(problem.mask, params),
+                        check_outputs_apart(problem, use), lay_out_scales(problem, use, params),
+                        lay_out_score(problem, params), lay_out_alibi(problem, params),
+                        lay_out_sinks(problem, params), lay_out_bias(problem, params),
+                        lay_out_windows(problem.mask, params),
                         lay_out_causal_per_seq(problem, params), lay_out_prefix(problem, params),
                         lay_out_tree(problem, params), lay_out_ranges(problem, params),
                         lay_out_split(problem, params)});

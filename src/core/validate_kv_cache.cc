@@ -35,9 +35,21 @@ Status check_new_rows(const WriteKvCache& args, const Place& place) {
                       place);
 }
 
+// Without cosines and sines the rest would be ignored, and K written as it is.
+Status check_no_rope(const Rope& rope) {
+  const char* given = rope.positions.present() ? "positions"
+                      : rope.q.present()       ? "q"
+                      : rope.interleaved       ? "interleaved"
+                                               : nullptr;
+  if (given == nullptr) return {};
+  return invalid_argument("rope.cos_sin: got none with rope.", given,
+                          ", wants float32, float16 or bfloat16 [max_position, rotary_dim] with "
+                          "it; leave out the rest of rope for no rotation");
+}
+
 Status check_rope(const WriteKvCache& args, const Place& place) {
   const Rope& rope = args.rope;
-  if (!rope.cos_sin.present()) return {};
+  if (!rope.cos_sin.present()) return check_no_rope(rope);
   const int64_t num_tokens = args.k.shape[0];
   const int64_t head_dim = args.k.shape[2];
   PAGODA_RETURN_IF_ERROR(check_tensor(rope.cos_sin,
@@ -64,6 +76,21 @@ Status check_rope(const WriteKvCache& args, const Place& place) {
        .strides = StrideRule::kDenseRows,
        .is_written = true},
       place);
+}
+
+Status check_written_apart(const WriteKvCache& args) {
+  const NamedTensor k{"k", args.k};
+  const NamedTensor v{"v", args.v};
+  const NamedTensor q{"rope.q", args.rope.q};
+  const NamedTensor k_pages{"k_pages", args.k_pages};
+  const NamedTensor v_pages{"v_pages", args.v_pages};
+  const NamedTensor k_scale{"k_token_scale", args.k_token_scale};
+  const NamedTensor v_scale{"v_token_scale", args.v_token_scale};
+  PAGODA_RETURN_IF_ERROR(check_apart(v_pages, {k_pages, k, v, q}));
+  PAGODA_RETURN_IF_ERROR(check_apart(k_pages, {k, v, q}));
+  PAGODA_RETURN_IF_ERROR(check_apart(q, {k, v}));
+  PAGODA_RETURN_IF_ERROR(check_apart(v_scale, {k_scale, k_pages, v_pages, k, v, q}));
+  return check_apart(k_scale, {k_pages, v_pages, k, v, q});
 }
 
 // Positions of tokens that are skipped and have no q to rotate are not read.
@@ -108,6 +135,15 @@ Status check_state(const std::string& name, const AttentionState& state, const E
                    place);
 }
 
+// `merged` may be the state, but not the one's out the other's lse.
+Status check_merged_apart(const AttentionState& merged, const std::string& name,
+                          const AttentionState& state) {
+  const std::string out_name = name + ".out";
+  const std::string lse_name = name + ".lse";
+  PAGODA_RETURN_IF_ERROR(check_apart({"merged.out", merged.out}, {{lse_name.c_str(), state.lse}}));
+  return check_apart({"merged.lse", merged.lse}, {{out_name.c_str(), state.out}});
+}
+
 Status check_gather_out(const char* name, const TensorView& out, const GatherKvCache& args,
                         DTypeSet dtypes, int64_t num_rows) {
   const TensorView& pages = args.kv.k_pages;
@@ -149,20 +185,6 @@ Status check_gather_contents(const GatherKvCache& args, const PagedKvParams& kv,
   return {};
 }
 
-Status check_page_pairs(const CopyPages& args) {
-  const auto* pairs = static_cast<const int64_t*>(args.page_pairs.data);
-  const TensorView* tensors[] = {&args.source, &args.destination};
-  const char* limits[] = {"source's num_pages", "destination's num_pages"};
-  for (int64_t i = 0; i < args.page_pairs.num_elements(); ++i) {
-    const int64_t side = i % 2;
-    if (pairs[i] >= 0 && pairs[i] < tensors[side]->shape[0]) continue;
-    return invalid_contents("page_pairs: page id out of range at (pair ", i / 2, ", column ", side,
-                            ", value ", pairs[i], "), wants 0 <= id < ", limits[side], "=",
-                            tensors[side]->shape[0]);
-  }
-  return {};
-}
-
 }  // namespace
 
 Status validate_write_kv_cache(const WriteKvCache& args) {
@@ -187,6 +209,7 @@ Status validate_write_kv_cache(const WriteKvCache& args) {
                        .are_written = true},
                       place));
   PAGODA_RETURN_IF_ERROR(check_rope(args, place));
+  PAGODA_RETURN_IF_ERROR(check_written_apart(args));
   return args.checked && on_cpu(args.k_pages) ? check_write_contents(args) : Status{};
 }
 
@@ -204,8 +227,9 @@ Status validate_merge_states(const AttentionState* states, int32_t num_states,
   for (int32_t i = 0; i < num_states; ++i) {
     const std::string name = "states[" + std::to_string(i) + "]";
     PAGODA_RETURN_IF_ERROR(check_state(name, states[i], same, lse_layout, place, false));
+    PAGODA_RETURN_IF_ERROR(check_merged_apart(merged, name, states[i]));
   }
-  return {};
+  return check_apart({"merged.out", merged.out}, {{"merged.lse", merged.lse}});
 }
 
 Status validate_gather_kv_cache(const GatherKvCache& args) {
@@ -243,37 +267,13 @@ Status validate_gather_kv_cache(const GatherKvCache& args) {
                                          .strides = StrideRule::kContiguous},
                                         place));
   }
+  const NamedTensor k_pages{"k_pages", kv.k_pages};
+  const NamedTensor v_pages{"v_pages", kv.v_pages};
+  const NamedTensor k_out{"k_out", args.k_out};
+  PAGODA_RETURN_IF_ERROR(check_apart({"v_out", args.v_out}, {k_out, k_pages, v_pages}));
+  PAGODA_RETURN_IF_ERROR(check_apart(k_out, {k_pages, v_pages}));
   if (!args.checked || !on_cpu(pages) || num_seqs == 0) return {};
   return check_gather_contents(args, lay_out_paged_kv(kv, table), static_cast<int32_t>(num_seqs));
-}
-
-Status validate_copy_pages(const CopyPages& args, bool across_devices) {
-  const TensorView& source = args.source;
-  const TensorView& destination = args.destination;
-  const Place at_source{source.device, "source"};
-  const Place at_destination{destination.device, "destination"};
-  PAGODA_RETURN_IF_ERROR(
-      check_tensor(source,
-                   {.name = "source",
-                    .dtypes = kAllDTypes,
-                    .shape = {{"num_pages"}, {"page_size"}, {"num_kv_heads"}, {"head_dim"}}},
-                   at_source));
-  PAGODA_RETURN_IF_ERROR(check_tensor(destination,
-                                      {.name = "destination",
-                                       .dtypes = {source.dtype},
-                                       .shape = {{"num_pages"},
-                                                 {"page_size", source.shape[1]},
-                                                 {"num_kv_heads", source.shape[2]},
-                                                 {"head_dim", source.shape[3]}},
-                                       .is_written = true},
-                                      across_devices ? at_destination : at_source));
-  PAGODA_RETURN_IF_ERROR(check_tensor(args.page_pairs,
-                                      {.name = "page_pairs",
-                                       .dtypes = {DType::kInt64},
-                                       .shape = {{"num_pairs"}, {"source and destination", 2}},
-                                       .strides = StrideRule::kContiguous},
-                                      across_devices ? Place{Device{}, "the host"} : at_source));
-  return args.checked && on_cpu(args.page_pairs) ? check_page_pairs(args) : Status{};
 }
 
 }  // namespace pagoda

@@ -94,6 +94,16 @@ const Mistake kSizes[] = {
      "head_dim: got 264, wants a multiple of 8, at most 256"},
     {"SequsedKNull", [](Problem& p, Arena&) { p.seqused_k.data = nullptr; },
      "seqused_k: got null data, wants int32 [num_seqs]"},
+    {"QNone", [](Problem& p, Arena&) { p.q = {}; },
+     "q: got none, wants float32, float16, bfloat16 or float8_e4m3 [num_tokens, num_q_heads, "},
+    {"KPagesNone", [](Problem& p, Arena&) { p.kv.k_pages = {}; },
+     "k_pages: got none, wants bfloat16, float8_e4m3, float8_e5m2 or int8 [num_pages, "},
+    {"SequsedKNone", [](Problem& p, Arena&) { p.seqused_k = {}; },
+     "seqused_k: got none, wants int32 [num_seqs]"},
+    {"CuSeqlensQNone", [](Problem& p, Arena&) { p.cu_seqlens_q = {}; },
+     "cu_seqlens_q: got none, wants int32 [num_seqs + 1=4]"},
+    {"TooManySeqs", [](Problem& p, Arena&) { p.seqused_k.shape[0] = kTooMany - 1; },
+     "num_seqs: got 2147483647, wants 0 <= num_seqs <= 2147483646"},
     {"SequsedKDType", [](Problem& p, Arena&) { p.seqused_k.dtype = DType::kInt64; },
      "seqused_k: got dtype int64, wants int32 [num_seqs]; convert it to int32"},
     {"SequsedKStride", [](Problem& p, Arena&) { p.seqused_k.stride[0] = 2; },
@@ -129,6 +139,9 @@ const Mistake kTables[] = {
        p.kv.block_table.data = static_cast<char*>(p.kv.block_table.data) + 2;
      },
      "block_table: got data 0x", "wants an address aligned to 4 bytes, the size of int32"},
+    {"TooManyTablePages",
+     [](Problem& p, Arena&) { p.kv.block_table.shape[1] = p.kv.block_table.stride[0] = kTooMany; },
+     "max_pages: got 2147483648, wants 0 <= max_pages <= 2147483647"},
     {"BothTables",
      [](Problem& p, Arena& arena) {
        p.kv.page_indptr = arena.ints({0, 3, 5, 8});
@@ -150,6 +163,12 @@ const Mistake kCsr[] = {
      "page_indices: got null data, wants int32 [num_page_entries]"},
     {"IndicesDType", [](Problem& p, Arena&) { p.kv.page_indices.dtype = DType::kInt64; },
      "page_indices: got dtype int64, wants int32 [num_page_entries]; convert it to int32"},
+    {"IndptrNone", [](Problem& p, Arena&) { p.kv.page_indptr = {}; },
+     "page_indptr: got none, wants int32 [num_seqs + 1=4]"},
+    {"IndicesNone", [](Problem& p, Arena&) { p.kv.page_indices = {}; },
+     "page_indices: got none, wants int32 [num_page_entries]"},
+    {"TooManyEntries", [](Problem& p, Arena&) { p.kv.page_indices.shape[0] = kTooMany; },
+     "num_page_entries: got 2147483648, wants 0 <= num_page_entries <= 2147483647"},
     {"IndicesRank", [](Problem& p, Arena&) { p.kv.page_indices.rank = 2; },
      "page_indices: got shape [8, 0], wants int32 [num_page_entries]"},
     {"IndicesStride", [](Problem& p, Arena&) { p.kv.page_indices.stride[0] = 2; },
@@ -171,6 +190,18 @@ const Mistake kOutputs[] = {
      "out: got strides [64, 15, 1] of shape [9, 4, 16], wants elements that do not overlap"},
     {"OutTokensOverlap", [](Problem& p, Arena&) { p.out.stride[0] = 0; },
      "out: got strides [0, 16, 1] of shape [9, 4, 16], wants elements that do not overlap"},
+    {"OutNone", [](Problem& p, Arena&) { p.out = {}; },
+     "out: got none, wants bfloat16 or float8_e4m3 [num_tokens=9, num_q_heads=4, head_dim=16]"},
+    {"OutIsQ", [](Problem& p, Arena&) { p.out.data = p.q.data; }, "out: got data 0x",
+     ", which is that of q, wants memory of its own, since it is written"},
+    {"OutIsKPages", [](Problem& p, Arena&) { p.out.data = p.kv.k_pages.data; }, "out: got data 0x",
+     ", which is that of k_pages, "},
+    {"OutIsVPages", [](Problem& p, Arena&) { p.out.data = p.kv.v_pages.data; }, "out: got data 0x",
+     ", which is that of v_pages, "},
+    {"LseIsOut", [](Problem& p, Arena&) { p.lse.data = p.out.data; }, "lse: got data 0x",
+     ", which is that of out, "},
+    {"LseIsQ", [](Problem& p, Arena&) { p.lse.data = p.q.data; }, "lse: got data 0x",
+     ", which is that of q, "},
     {"LseDType", [](Problem& p, Arena&) { p.lse.dtype = DType::kBFloat16; },
      "lse: got dtype bfloat16, wants float32 [num_q_heads=4, num_tokens=9]; convert it to float32"},
     {"LseShape", [](Problem& p, Arena&) { p.lse_layout = LseLayout::kTokensHeads; },
@@ -235,6 +266,19 @@ const Mistake kGpuMistakes[] = {
      StatusCode::kUnsupported},
 };
 INSTANTIATE_TEST_SUITE_P(Gpu, MistakeTest, ::testing::ValuesIn(kGpuMistakes), name_of);
+
+// Plans read no data, so where it lies is of no interest to them; nor is it where there is none. K
+// and V are only read.
+TEST(ValidateAttention, OneAddressIsLegalWhereNothingIsWritten) {
+  ValidProblem valid;
+  valid.problem.kv.v_pages = valid.problem.kv.k_pages;
+  EXPECT_TRUE(validate(valid.problem).ok());
+  valid.problem.out.data = valid.problem.q.data;
+  EXPECT_TRUE(validate(valid.problem, ProblemUse::kPlan).ok());
+  EXPECT_FALSE(validate(valid.problem).ok());
+  valid.problem.q.shape[0] = valid.problem.out.shape[0] = valid.problem.lse.shape[1] = 0;
+  EXPECT_TRUE(validate(valid.problem).ok());
+}
 
 TEST(ValidateAttention, SaysAllThatIsWrongOncePerLine) {
   ValidProblem valid;

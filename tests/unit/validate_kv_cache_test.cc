@@ -1,9 +1,10 @@
-// Mistakes in the arguments of make_kv_cache, write_kv_cache and merge_states.
+// Mistakes in the arguments of make_kv_cache and write_kv_cache.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
+#include "core/checks.h"
 #include "core/validate.h"
 #include "unit/args_mistake.h"
 #include "unit/valid_problem.h"
@@ -84,6 +85,20 @@ TEST(ValidateWriteKvCache, NamesEachMistake) {
            "not overlap, since it is written"},
           {[](Args& a, Arena&) { a.v_pages.shape[1] = 3; }, "v_pages: got shape [8, 3, 2, 16], "},
           {[](Args& a, Arena&) { a.v_pages.data = nullptr; }, "v_pages: got null data, wants "},
+          {[](Args& a, Arena&) {
+             a.k.shape[0] = int64_t{1} << 31;
+             a.k.stride[0] = 0;
+           },
+           "num_tokens: got 2147483648, wants 0 <= num_tokens <= 2147483647"},
+          {[](Args& a, Arena&) { a.k_pages.shape[1] = a.v_pages.shape[1] = 0; },
+           "page_size: got 0, wants 1 <= page_size <= 2147483647"},
+          {[](Args& a, Arena& arena) {
+             a.k = a.v = arena.tensor(kBF16, {5, 2, 0});
+             a.k_pages = a.v_pages = arena.tensor(kBF16, {8, 4, 2, 0});
+           },
+           "head_dim: got 0, wants 1 <= head_dim <= 2147483647"},
+          {[](Args& a, Arena&) { a.slot_mapping = {}; },
+           "slot_mapping: got none, wants int64 [num_tokens=5]"},
           {[](Args& a, Arena&) { a.slot_mapping.dtype = DType::kInt32; },
            "slot_mapping: got dtype int32, wants int64 [num_tokens=5]; convert it to int64"},
           {[](Args& a, Arena&) { a.slot_mapping.shape[0] = 6; },
@@ -102,6 +117,18 @@ TEST(ValidateWriteKvCache, NamesEachMistake) {
            "rope.positions: got null data, wants int64 [num_tokens=5]"},
           {[](Args& a, Arena&) { a.rope.positions.dtype = DType::kInt32; },
            "rope.positions: got dtype int32, wants int64 [num_tokens=5]; convert it to int64"},
+          {[](Args& a, Arena&) { a.rope.positions = {}; },
+           "rope.positions: got none, wants int64 [num_tokens=5]"},
+          {[](Args& a, Arena&) { a.rope.cos_sin = {}; },
+           "rope.cos_sin: got none with rope.positions, wants float32, float16 or bfloat16 "
+           "[max_position, rotary_dim] with it; leave out the rest of rope for no rotation"},
+          {[](Args& a, Arena&) { a.rope.cos_sin = a.rope.positions = {}; },
+           "rope.cos_sin: got none with rope.q, wants float32, "},
+          {[](Args& a, Arena&) {
+             a.rope = {};
+             a.rope.interleaved = true;
+           },
+           "rope.cos_sin: got none with rope.interleaved, wants float32, "},
           {[](Args& a, Arena&) { a.rope.q.shape[2] = 8; },
            "rope.q: got shape [5, 3, 8], wants float32, float16 or bfloat16 [num_tokens=5, "
            "num_q_heads, head_dim=16]"},
@@ -120,6 +147,46 @@ TEST(ValidateWriteKvCache, NamesEachMistake) {
            StatusCode::kInvalidContents},
       },
       [](Arena& arena) { return valid_write(arena); }, validate_write_kv_cache);
+}
+
+TEST(ValidateWriteKvCache, NamesWhatLiesWhereItWrites) {
+  using Args = WriteKvCache;
+  expect_args_mistakes<Args>(
+      {
+          {[](Args& a, Arena&) { a.v_pages.data = a.k_pages.data; }, "v_pages: got data 0x"},
+          {[](Args& a, Arena&) { a.v_pages.data = a.v.data; }, "v_pages: got data 0x"},
+          {[](Args& a, Arena&) { a.k_pages.data = a.v.data; }, "k_pages: got data 0x"},
+          {[](Args& a, Arena&) { a.rope.q.data = a.k.data; }, "rope.q: got data 0x"},
+          {[](Args& a, Arena&) { a.v_token_scale.data = a.k_token_scale.data; },
+           "v_token_scale: got data 0x"},
+          {[](Args& a, Arena&) { a.k_token_scale.data = a.k.data; }, "k_token_scale: got data 0x"},
+      },
+      [](Arena& arena) {
+        Args args = valid_fp8_write(arena);
+        args.k_token_scale = arena.tensor(kF32, {8, 4, 2});
+        args.v_token_scale = arena.tensor(kF32, {8, 4, 2});
+        return args;
+      },
+      validate_write_kv_cache);
+  Arena arena;
+  Args args = valid_write(arena);
+  args.v_pages.data = args.k_pages.data;
+  EXPECT_EQ(validate_write_kv_cache(args).message(),
+            text("v_pages: got data ", args.k_pages.data,
+                 ", which is that of k_pages, wants memory of its own, since it is written"));
+}
+
+// K and V of a token side by side, in pages and among what is written.
+TEST(ValidateWriteKvCache, InterleavedPagesAreLegal) {
+  Arena arena;
+  WriteKvCache args = valid_write(arena);
+  const TensorView both = arena.tensor(kBF16, {8, 4, 4, 16});
+  args.k_pages = args.v_pages = both;
+  args.k_pages.shape[2] = args.v_pages.shape[2] = 2;
+  args.v_pages.data = static_cast<char*>(both.data) + 2 * 16 * 2;
+  EXPECT_TRUE(validate_write_kv_cache(args).ok());
+  args.v = args.k;  // both are read only
+  EXPECT_TRUE(validate_write_kv_cache(args).ok());
 }
 
 TEST(ValidateWriteKvCache, NamesMistakesInScales) {
@@ -183,61 +250,6 @@ TEST(ValidateWriteKvCache, FusedInputsAndNoTokensAreLegal) {
   args.k = args.v = TensorView::contiguous(nullptr, kBF16, {0, 2, 16});
   args.slot_mapping = TensorView::contiguous(nullptr, DType::kInt64, {0});
   EXPECT_TRUE(validate_write_kv_cache(args).ok());
-}
-
-struct Merge {
-  AttentionState states[2];
-  AttentionState merged;
-  int32_t num_states = 2;
-  LseLayout layout = LseLayout::kHeadsTokens;
-};
-Merge valid_merge(Arena& arena) {
-  Merge merge;
-  for (AttentionState* state : {&merge.states[0], &merge.states[1], &merge.merged}) {
-    state->out = arena.tensor(kBF16, {9, 4, 16});
-    state->lse = arena.tensor(kF32, {4, 9});
-  }
-  return merge;
-}
-Status validate(const Merge& merge) {
-  return validate_merge_states(merge.states, merge.num_states, merge.merged, merge.layout);
-}
-
-TEST(ValidateMergeStates, NamesEachMistake) {
-  expect_args_mistakes<Merge>(
-      {
-          {[](Merge& m, Arena&) { m.num_states = 0; }, "num_states: got 0, wants num_states >= 1"},
-          {[](Merge& m, Arena&) { m.layout = static_cast<LseLayout>(5); },
-           "lse_layout: got 5, wants 0 (heads, tokens) or 1 (tokens, heads)"},
-          {[](Merge& m, Arena&) { m.merged.out.data = nullptr; },
-           "merged.out: got null data, wants float32, float16 or bfloat16 [num_tokens, "},
-          {[](Merge& m, Arena&) { m.merged.out.stride[0] = 32; },
-           "merged.out: got strides [32, 16, 1] of shape [9, 4, 16], wants elements that do not "},
-          {[](Merge& m, Arena&) { m.merged.lse.shape[0] = 3; },
-           "merged.lse: got shape [3, 9], wants float32 [num_q_heads=4, num_tokens=9]"},
-          {[](Merge& m, Arena&) { m.states[0].out.dtype = DType::kInt8; },
-           "states[0].out: got dtype int8, wants float32, float16 or bfloat16 [num_tokens=9, "},
-          {[](Merge& m, Arena&) { m.states[1].out.shape[1] = 3; },
-           "states[1].out: got shape [9, 3, 16], wants float32, float16 or bfloat16 [num_tokens=9"},
-          {[](Merge& m, Arena&) { m.states[1].lse.data = nullptr; },
-           "states[1].lse: got null data, wants float32 [num_q_heads=4, num_tokens=9]"},
-          {[](Merge& m, Arena&) { m.layout = LseLayout::kTokensHeads; },
-           "merged.lse: got shape [4, 9], wants float32 [num_tokens=9, num_q_heads=4]"},
-          {[](Merge& m, Arena&) { m.states[0].lse.device = kGpu; },
-           "states[0].lse: got device cuda:0, wants cpu, the device of merged.out; move it there"},
-      },
-      valid_merge, validate);
-  EXPECT_EQ(validate_merge_states(nullptr, 2, {}, LseLayout::kHeadsTokens).message(),
-            "states: got null, wants num_states states");
-}
-
-TEST(ValidateMergeStates, MergedLseIsOptionalAndInPlaceIsLegal) {
-  Arena arena;
-  Merge merge = valid_merge(arena);
-  merge.merged.lse = {};
-  EXPECT_TRUE(validate(merge).ok());
-  merge.merged = merge.states[1];
-  EXPECT_TRUE(validate(merge).ok());
 }
 
 }  // namespace

@@ -66,6 +66,18 @@ const Mistake kScore[] = {
        p.bias = arena.tensor(DType::kFloat16, {4, 4});
      },
      "bias: got dtype float16, wants float32 [rows, columns]; convert it to float32"},
+    {"BiasRows",
+     [](Problem& p, Arena& arena) {
+       p.bias = arena.tensor(DType::kFloat32, {4, 4});
+       p.bias.shape[0] = int64_t{1} << 31;
+     },
+     "bias rows: got 2147483648, wants 0 <= bias rows <= 2147483647"},
+    {"BiasColumns",
+     [](Problem& p, Arena& arena) {
+       p.bias = arena.tensor(DType::kFloat32, {3, 4, 4});
+       p.bias.shape[2] = int64_t{1} << 31;
+     },
+     "bias columns: got 2147483648, wants 0 <= bias columns <= 2147483647"},
     {"BiasDevice",
      [](Problem& p, Arena& arena) {
        p.bias = arena.tensor(DType::kFloat32, {4, 4});
@@ -127,6 +139,13 @@ const Mistake kMask[] = {
        p.mask.bidirectional_ranges.stride[0] = 6;
      },
      "bidirectional_ranges: got strides [6, 2, 1] of shape [3, 2, 2], wants contiguous elements"},
+    {"TooManyRanges",
+     [](Problem& p, Arena& arena) {
+       p.mask.bidirectional_ranges = arena.tensor(DType::kInt32, {3, 2, 2});
+       p.mask.bidirectional_ranges.shape[1] = int64_t{1} << 31;
+       p.mask.bidirectional_ranges.stride[0] = int64_t{1} << 32;
+     },
+     "max_ranges: got 2147483648, wants 0 <= max_ranges <= 2147483647"},
     {"ClampWithoutRanges",
      [](Problem& p, Arena&) {
        p.mask.clamp_ranges_to_window_left = true;

@@ -70,6 +70,11 @@ TEST(ValidateGatherKvCache, NamesEachMistake) {
            "cu_seqlens_k: got dtype int64, wants int32 [num_seqs + 1]; convert it to int32"},
           {[](Args& a, Arena&) { a.cu_seqlens_k.shape[0] = 0; },
            "num_seqs: got -1, wants 0 <= num_seqs <= 2147483646"},
+          {[](Args& a, Arena&) { a.cu_seqlens_k = {}; },
+           "cu_seqlens_k: got none, wants int32 [num_seqs + 1]"},
+          {[](Args& a, Arena&) { a.v_out.data = a.k_out.data; }, "v_out: got data 0x"},
+          {[](Args& a, Arena&) { a.v_out.data = a.kv.k_pages.data; }, "v_out: got data 0x"},
+          {[](Args& a, Arena&) { a.k_out.data = a.kv.v_pages.data; }, "k_out: got data 0x"},
           {[](Args& a, Arena&) { a.seq_starts.shape[0] = 3; },
            "seq_starts: got shape [3], wants int32 [num_seqs=2]"},
           {[](Args& a, Arena&) { a.kv.block_table = {}; },
@@ -184,8 +189,34 @@ TEST(ValidateCopyPages, NamesEachMistake) {
            kContents},
           {[](Args& a, Arena&) { longs_of(a.page_pairs)[0] = -1; },
            "page_pairs: page id out of range at (pair 0, column 0, value -1), wants ", kContents},
+          {[](Args& a, Arena&) { longs_of(a.page_pairs)[5] = 0; },
+           "page_pairs: got destination page 0 in pair 0 and in pair 2, wants each destination "
+           "once; leave one of them out",
+           kContents},
+          {[](Args& a, Arena&) {
+             a.destination = a.source;
+             longs_of(a.page_pairs)[4] = 5;
+           },
+           "page_pairs: got page 5 as the destination of pair 1 and the source of pair 2, wants no "
+           "page of one tensor both read and written; copy in two calls",
+           kContents},
+          {[](Args& a, Arena&) {
+             a.destination = a.source;
+             longs_of(a.page_pairs)[4] = 1;
+           },
+           "page_pairs: got page 1 as the destination of pair 2 and the source of pair 2, wants ",
+           kContents},
+          {[](Args& a, Arena&) { a.page_pairs = {}; },
+           "page_pairs: got none, wants int64 [num_pairs, source and destination=2]"},
       },
       valid_copy, [](const Args& args) { return validate_copy_pages(args, false); });
+}
+
+TEST(ValidateCopyPages, ReadPagesMayRepeatAndOneTensorMayBeBoth) {
+  Arena arena;
+  CopyPages args = valid_copy(arena);  // page 7 is read twice
+  args.destination = args.source;
+  EXPECT_TRUE(validate_copy_pages(args, false).ok());
 }
 
 TEST(ValidateSwapPages, DevicesMayDifferButPairsAreOnTheHost) {
