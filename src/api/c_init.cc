@@ -8,10 +8,13 @@ using pagoda::StatusCode;
 
 namespace {
 
+// False if there is nothing to clear.
 template <class T>
-void clear(T* value) {
+bool clear(T* value) {
+  if (value == nullptr) return false;
   *value = {};
   value->struct_size = sizeof(T);
+  return true;
 }
 
 }  // namespace
@@ -44,7 +47,7 @@ void pagoda_execution_init(PagodaExecution* execution) {
   clear(execution);
 }
 void pagoda_problem_init(PagodaProblem* problem) {
-  clear(problem);
+  if (!clear(problem)) return;
   problem->causal = 1;
   problem->window_left = -1;
   problem->window_right = -1;
@@ -57,7 +60,7 @@ void pagoda_explanation_init(PagodaExplanation* explanation) {
   clear(explanation);
 }
 void pagoda_make_kv_cache_init(PagodaMakeKvCache* args) {
-  clear(args);
+  if (!clear(args)) return;
   args->page_size = 64;
   args->dtype = PAGODA_BFLOAT16;
 }
@@ -78,6 +81,10 @@ PagodaTensor pagoda_contiguous(const void* data, PagodaDType dtype, int32_t rank
   tensor.dtype = dtype;
   tensor.device = device;
   tensor.rank = rank;
+  if (shape == nullptr && rank > 0) {
+    tensor.rank = -1;
+    return tensor;
+  }
   int64_t stride = 1;
   for (int32_t i = std::min<int32_t>(rank, PAGODA_MAX_RANK) - 1; i >= 0; --i) {
     tensor.shape[i] = shape[i];
