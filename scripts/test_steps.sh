@@ -30,6 +30,15 @@ step_checks() {
   python3 scripts/check_layers.py
 }
 
+# The sources of the library but for its kernels, by .clang-tidy, which is
+# not installed for this alone.
+step_tidy() {
+  command -v clang-tidy >/dev/null || skip "no clang-tidy"
+  cmake --preset cpu
+  printf '%s\n' src/{core,api,cpu}/*.cc | grep -v /kernels_ |
+    xargs -P "$jobs" -n 1 clang-tidy -p build/cpu --quiet --warnings-as-errors='*'
+}
+
 step_headers() {
   cmake --preset dev
   cmake --build build/dev -j "$jobs" --target header_tests

@@ -83,7 +83,7 @@ class ExecutionReader {
  public:
   Status read(const PagodaExecution* caller) {
     if (caller == nullptr) return {};
-    PagodaExecution full;
+    PagodaExecution full{};
     PAGODA_RETURN_IF_ERROR(read_c_struct(kExecution, caller, &full));
     execution_.stream = full.stream;
     if (full.parallel_for == nullptr) return {};

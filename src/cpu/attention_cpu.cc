@@ -18,9 +18,9 @@ RowStates rows_from(RowStates states, int32_t row) {
 
 // One worker's memory, in the order of plan_cpu.cc's worker_bytes().
 struct WorkerMemory {
-  RowStates rows;   // of the item
-  RowStates split;  // of one split of it
-  Scratch scratch;
+  RowStates rows{};   // of the item
+  RowStates split{};  // of one split of it
+  Scratch scratch{};
 
   WorkerMemory(const CpuPlan& plan, int32_t worker) {
     next_ = plan.scratch + static_cast<size_t>(worker) * plan.worker_bytes;

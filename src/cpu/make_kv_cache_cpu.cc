@@ -34,11 +34,10 @@ HostMemory map_memory(size_t wanted) {
   if (data == MAP_FAILED) return {};
   // What lies before and behind the boundaries goes back.
   const auto begin = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t aligned = round_up(begin, uintptr_t{kHugePageBytes});
-  const size_t before = aligned - begin;
+  const size_t before = round_up(begin, uintptr_t{kHugePageBytes}) - begin;
+  std::byte* const memory = static_cast<std::byte*>(data) + before;
   if (before > 0) munmap(data, before);
-  munmap(reinterpret_cast<void*>(aligned + bytes), mapped - bytes - before);
-  auto* const memory = reinterpret_cast<void*>(aligned);
+  munmap(memory + bytes, mapped - bytes - before);
   // A system without huge pages refuses the advice, which changes nothing but speed.
   madvise(memory, bytes, MADV_HUGEPAGE);
   return HostMemory(memory, UnmapMemory{bytes});
