@@ -7,8 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 source scripts/test_steps.sh
 
-all_steps=(checks tidy headers nvcc kernels dev isa_symbols instruction_counts install asan tsan
-           aarch64 python)
+all_steps=(checks tidy headers nvcc kernels dev isa_symbols install asan tsan aarch64 python)
 case "${1:-}" in
   "") steps=("${all_steps[@]}") ;;
   --quick) steps=(checks headers dev isa_symbols) ;;
