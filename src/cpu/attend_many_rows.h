@@ -23,6 +23,8 @@ struct ManyRowsScratch {
   Band bands[kManyRowsTile / kBandRows];
   Strip strip;
   alignas(64) float scores[kStripKeys][kBandRows];
+  alignas(64) float weights[kStripKeys][kBandRows];  // or what the arithmetic packs in their place
+  alignas(64) float factor[kBandRows];
   alignas(64) int32_t visible[kStripKeys][kBandRows];  // -1 or 0
   alignas(64) float row[kMaxHeadDim];
   // Behind it, by head_dim: out and q of the bands, k and v of the strip, as the arithmetic packs
@@ -45,14 +47,15 @@ class ManyRows {
         kv_head_(item.kv_head),
         head_dim_(params.head_dim),
         scale_(logit_scale(params, item.seq, item.kv_head)),
-        has_token_scales_(params.kv.k_token_scale.data != nullptr),
         // With a scale of 0 a hidden key's -inf would become NaN in the exponent.
-        plain_(is_plain_score(params.score) && !has_token_scales_ && scale_ > 0.0f),
+        plain_(is_plain_score(params.score) && params.kv.k_token_scale.data == nullptr &&
+               scale_ > 0.0f),
         s_(*reinterpret_cast<ManyRowsScratch*>(scratch.data)) {
     out_ = reinterpret_cast<float*>(&s_ + 1);
     q_ = reinterpret_cast<Element*>(out_ + kManyRowsTile * head_dim_);
     k_ = q_ + kManyRowsTile * head_dim_;
     v_ = k_ + kStripKeys * Arithmetic::row_stride(head_dim_);
+    weights_ = reinterpret_cast<Element*>(s_.weights);
     num_bands_ = ceil_div(rows_.num_rows, kBandRows);
   }
 
@@ -69,14 +72,28 @@ class ManyRows {
 
   // Back from lanes to rows.
   void store(RowStates result) const {
-    for (int32_t row = 0; row < rows_.num_rows; ++row) {
-      const Band& band = s_.bands[row / kBandRows];
-      const int32_t lane = row % kBandRows;
-      const RoundedState rounded = rounded_state(band.max[lane], band.sum[lane], to_log2());
-      result.state[row] = rounded.state;
-      const float* out = band_array(out_, row / kBandRows) + lane;
-      for (int32_t d = 0; d < head_dim_; ++d) {
-        result.out[row * result.out_stride + d] = out[d * kBandRows] * rounded.factor;
+    for (int32_t first = 0; first < rows_.num_rows; first += kLanes) {
+      const Band& band = s_.bands[first / kBandRows];
+      const int32_t lane = first % kBandRows;
+      const int32_t num_rows = min_of(kLanes, rows_.num_rows - first);
+      float factor[kLanes];
+      for (int32_t r = 0; r < num_rows; ++r) {
+        const RoundedState rounded =
+            rounded_state(band.max[lane + r], band.sum[lane + r], to_log2());
+        result.state[first + r] = rounded.state;
+        factor[r] = rounded.factor;
+      }
+      const float* out = band_array(out_, first / kBandRows) + lane;
+      for (int32_t d = 0; d < head_dim_; d += kLanes) {
+        F32 x[kLanes];
+        for (int32_t i = 0; i < kLanes; ++i) {
+          x[i] = d + i < head_dim_ ? F32::load(out + (d + i) * kBandRows) : F32(0.0f);
+        }
+        transpose(x);
+        for (int32_t r = 0; r < kLanes; ++r) {
+          if (r == num_rows) break;
+          (x[r] * F32(factor[r])).store(result.out + (first + r) * result.out_stride + d);
+        }
       }
     }
   }
@@ -94,8 +111,6 @@ class ManyRows {
     Band& band = s_.bands[index];
     const int32_t first = index * kBandRows;
     band.num_rows = min_of(kBandRows, rows_.num_rows - first);
-    Element* q = band_array(q_, index);
-    __builtin_memset(q, 0, sizeof(Element) * kBandRows * head_dim_);
     __builtin_memset(band_array(out_, index), 0, sizeof(float) * kBandRows * head_dim_);
     for (int32_t lane = 0; lane < kBandRows; ++lane) {
       // Lanes past the last row repeat it, with q = 0.
@@ -107,8 +122,9 @@ class ManyRows {
       band.kv_begin[lane] = kv.begin;
       band.kv_end[lane] = kv.end;
       band.slope[lane] = Alibi::slope(params_.score, rows_.q_head(kv_head_, row));
-      if (lane < band.num_rows) pack_query(row, lane, q);
     }
+    auto* words = reinterpret_cast<float*>(band_array(q_, index));
+    for (int v = 0; v < kBandVectors; ++v) pack_queries(first + v * kLanes, words + v * kLanes);
     const int32_t q_first = band.q_pos[0];
     const int32_t q_last = band.q_pos[kBandRows - 1];
     band.any = any_visible(rows_.rule, q_first, q_last);
@@ -116,14 +132,38 @@ class ManyRows {
         without_bias(params_.score, rows_.rule, all_visible(rows_.rule, q_first, q_last));
   }
 
-  void pack_query(int32_t row, int32_t lane, Element* q) {
+  // One query row in each lane, from `first` on; zeros after the last row. words: [..][kBandRows],
+  // each an f32, or a pair of bf16 along head_dim.
+  void pack_queries(int32_t first, float* words) {
+    alignas(64) Element rows[kLanes][kMaxHeadDim];
+    for (int32_t r = 0; r < kLanes; ++r) {
+      if (first + r < rows_.num_rows) {
+        load_query(first + r, rows[r]);
+      } else {
+        __builtin_memset(rows[r], 0, sizeof(rows[r]));
+      }
+    }
+    constexpr int32_t kWordElements = sizeof(float) / sizeof(Element);
+    const int32_t num_words = head_dim_ / kWordElements;
+    for (int32_t w = 0; w < num_words; w += kLanes) {
+      F32 x[kLanes];
+      for (int32_t r = 0; r < kLanes; ++r) {
+        x[r] = F32::load(reinterpret_cast<const float*>(rows[r] + w * kWordElements));
+      }
+      transpose(x);
+      for (int32_t i = 0; i < kLanes; ++i) {
+        if (w + i == num_words) break;
+        x[i].store(words + (w + i) * kBandRows);
+      }
+    }
+  }
+
+  void load_query(int32_t row, Element* destination) const {
     const int64_t offset =
         row_offset(params_.q, rows_.first_token + rows_.q_idx(row), rows_.q_head(kv_head_, row));
-    alignas(64) Element packed[kMaxHeadDim];
     visit_dtype(params_.q.dtype, [&](auto type) {
-      load_row(packed, static_cast<const decltype(type)*>(params_.q.data) + offset, head_dim_);
+      load_row(destination, static_cast<const decltype(type)*>(params_.q.data) + offset, head_dim_);
     });
-    Arithmetic::pack_query(packed, head_dim_, lane, q);
   }
 
   // The strip that begins at `key`, or past what no row sees; strips end on one grid for all items.
@@ -143,29 +183,27 @@ class ManyRows {
     const Strip& strip = s_.strip;
     num_keys_ = min_of(strip.num_keys, band.any.end - strip.begin);
     if (num_keys_ <= 0 || band.any.begin >= strip.begin + num_keys_) return;
-    multiply_keys(index, next);
+    multiply_strip(index, next);
     // Values set aside for another band's sake are missing from the strip for this one too.
     const bool masked =
         strip.num_infinite > 0 || !band.unmasked.contains({strip.begin, strip.begin + num_keys_});
     if (masked) find_visible(band);
+    const bool grew = plain_
+                          ? (masked ? softmax<true, true>(&band) : softmax<true, false>(&band))
+                          : (masked ? softmax<false, true>(&band) : softmax<false, false>(&band));
     float* out = band_array(out_, index);
-    if (plain_) {
-      masked ? softmax<true, true>(&band, out) : softmax<true, false>(&band, out);
-    } else {
-      masked ? softmax<false, true>(&band, out) : softmax<false, false>(&band, out);
-    }
-    Arithmetic::weigh_values(s_.scores, v_, num_keys_, head_dim_, out);
+    Arithmetic::weigh_values(weights_, v_, num_keys_, head_dim_, grew ? s_.factor : nullptr, out);
     if (strip.num_infinite > 0) add_infinite(out);
   }
 
   // scores[key][row] = dot(k, q). The next strip is fetched meanwhile, a few rows at a time: most
   // of a burst would be lost.
-  void multiply_keys(int32_t index, const StripRequest& next) {
-    constexpr int32_t kParts = kStripKeys / kUnroll;
-    for (int32_t part = 0; part * kUnroll < num_keys_; ++part) {
+  void multiply_strip(int32_t index, const StripRequest& next) {
+    constexpr int32_t kParts = kStripKeys / kKeyUnroll;
+    for (int32_t part = 0; part * kKeyUnroll < num_keys_; ++part) {
       Strip::fetch(params_, next, index * kParts + part, num_bands_ * kParts);
-      const int32_t i = part * kUnroll;
-      Arithmetic::multiply_keys(band_array(q_, index), k_ + i * Arithmetic::row_stride(head_dim_),
+      const int32_t i = part * kKeyUnroll;
+      multiply_keys<Arithmetic>(band_array(q_, index), k_ + i * Arithmetic::row_stride(head_dim_),
                                 head_dim_, s_.scores + i);
     }
   }
@@ -206,14 +244,14 @@ class ManyRows {
     }
   }
 
-  // scores: dots become weights; moves the band's maxima, sums and outputs on.
+  // From dots to weights; moves the band's maxima and sums on. If it returns true, some maximum
+  // grew: the outputs so far are still to be multiplied by s_.factor.
   template <bool kPlain, bool kMasked>
-  void softmax(Band* band, float* out) {
+  bool softmax(Band* band) {
     const F32 scale(to_log2());
     F32 anchor[kBandVectors];
     F32 sum[kBandVectors];
     bool grew = false;
-    F32 factor[kBandVectors];
     for (int v = 0; v < kBandVectors; ++v) {
       F32 largest(-kInfinity);
       for (int32_t i = 0; i < num_keys_; ++i) {
@@ -227,25 +265,34 @@ class ManyRows {
         if constexpr (kMasked || !kPlain) x.store(score);
         largest = max_lanes(largest, x);
       }
+      // An odd key has a partner of weight 0.
+      if (num_keys_ % 2 != 0) F32(-kInfinity).store(&s_.scores[num_keys_][v * kLanes]);
       const F32 old_max = F32::load(band->max + v * kLanes);
       const F32 new_max = max_lanes(largest, old_max);
       anchor[v] = softmax_anchor(new_max);
-      factor[v] = softmax_weight(old_max, anchor[v], scale);
+      const F32 factor = softmax_weight(old_max, anchor[v], scale);
+      factor.store(s_.factor + v * kLanes);
       grew |= any(old_max < new_max);
       new_max.store(band->max + v * kLanes);
-      sum[v] = F32::load(band->sum + v * kLanes) * factor[v];
+      sum[v] = F32::load(band->sum + v * kLanes) * factor;
     }
-    if (grew) rescale(out, factor);
-    for (int32_t i = 0; i < num_keys_; ++i) {
-      for (int v = 0; v < kBandVectors; ++v) {
-        float* score = &s_.scores[i][v * kLanes];
-        const F32 x = F32::load(score);
-        const F32 weight = softmax_weight(x, anchor[v], scale);
-        sum[v] = sum[v] + weight;
-        store_weight<kMasked>(score, x, weight, i);
+    // In registers: what is stored below might be *this.
+    const int32_t num_keys = num_keys_;
+    const float(*scores)[kBandRows] = s_.scores;
+    Element* weights = weights_;
+    for (int32_t i = 0; i < num_keys; i += 2) {
+      F32 weight[2][kBandVectors];
+      for (int j = 0; j < 2; ++j) {
+        for (int v = 0; v < kBandVectors; ++v) {
+          const F32 x = F32::load(&scores[i + j][v * kLanes]);
+          weight[j][v] = softmax_weight(x, anchor[v], scale);
+          sum[v] = sum[v] + weight[j][v];
+        }
       }
+      Arithmetic::store_weights(weight, i, weights);
     }
     for (int v = 0; v < kBandVectors; ++v) sum[v].store(band->sum + v * kLanes);
+    return grew;
   }
 
   // What a bias of -inf hides is hidden too.
@@ -255,35 +302,17 @@ class ManyRows {
     }
   }
 
-  // The weight of V: with its scale per token, which is garbage where the key is hidden.
-  template <bool kMasked>
-  PAGODA_HD void store_weight(float* score, F32 x, F32 weight, int32_t i) const {
-    if (has_token_scales_) {
-      weight = weight * F32(s_.strip.v_scale[i]);
-      if constexpr (kMasked) weight = select(x == F32(-kInfinity), F32(0.0f), weight);
-    }
-    weight.store(score);
-  }
-
-  void rescale(float* out, const F32 (&factor)[kBandVectors]) {
-    for (int32_t d = 0; d < head_dim_; ++d) {
-      for (int v = 0; v < kBandVectors; ++v) {
-        float* x = out + d * kBandRows + v * kLanes;
-        (F32::load(x) * factor[v]).store(x);
-      }
-    }
-  }
-
   // Only the rows that see a value that is not finite get it: 0 * NaN is NaN.
   void add_infinite(float* out) {
     const Strip& strip = s_.strip;
-    for (int32_t u = 0; u < strip.num_infinite && strip.infinite[u] < num_keys_; ++u) {
-      const int32_t i = strip.infinite[u];
-      strip.load_value(params_, kv_head_, i, s_.row);
+    for (int32_t u = 0; u < strip.num_infinite && strip.infinite[u].key < num_keys_; ++u) {
+      const int32_t i = strip.infinite[u].key;
+      strip.load_value(params_, kv_head_, strip.infinite[u], s_.row);
       for (int32_t lane = 0; lane < kBandRows; ++lane) {
         if (s_.visible[i][lane] == 0) continue;
+        const float weight = Arithmetic::weight(weights_, i, lane);
         for (int32_t d = 0; d < head_dim_; ++d) {
-          out[d * kBandRows + lane] += s_.scores[i][lane] * s_.row[d];
+          out[d * kBandRows + lane] += weight * s_.row[d];
         }
       }
     }
@@ -294,7 +323,6 @@ class ManyRows {
   const int32_t kv_head_;
   const int32_t head_dim_;
   const float scale_;
-  const bool has_token_scales_;
   const bool plain_;
   int32_t num_bands_;
   int32_t num_keys_;  // of the strip, up to the last that some row of the band sees
@@ -303,6 +331,7 @@ class ManyRows {
   Element* q_;
   Element* k_;
   Element* v_;
+  Element* weights_;
 };
 
 template <class Arithmetic>
@@ -316,9 +345,7 @@ void attend_many_rows_by(const AttentionParams& params, const WorkItem& item, Kv
 void attend_many_rows(const AttentionParams& params, const WorkItem& item, KvRange kv,
                       Scratch scratch, RowStates result) {
 #if PAGODA_HAS_BF16_DOT
-  // A scale per token makes weights that are not for bf16: one of 1 would be rounded too.
-  if (held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype) &&
-      params.kv.v_token_scale.data == nullptr) {
+  if (held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype)) {
     return attend_many_rows_by<ManyRowsBf16>(params, item, kv, scratch, result);
   }
 #endif

@@ -138,11 +138,16 @@ PAGODA_HD Bf16Pairs load_bf16(const Float8E4M3* p, int count) {
 PAGODA_HD Bf16Pairs load_bf16(const Float8E5M2* p, int count) {
   return look_up(p, count, kE5M2Table);
 }
+// Times `scale`, rounded to nearest even.
+template <class T>
+PAGODA_HD Bf16Pairs load_scaled_bf16(const T* p, int count, float scale) {
+  const int low = count < kLanes ? count : kLanes;
+  const F32 high = count > low ? load_elements(p + low, count - low) : F32(0.0f);
+  return to_bf16_pairs(load_elements(p, low) * F32(scale), high * F32(scale));
+}
 template <class T>
 PAGODA_HD Bf16Pairs load_bf16(const T* p, int count) {
-  const int low = count < kLanes ? count : kLanes;
-  return to_bf16_pairs(load_elements(p, low),
-                       count > low ? load_elements(p + low, count - low) : F32(0.0f));
+  return load_scaled_bf16(p, count, 1.0f);
 }
 
 // As load_rows.h's, to bf16.

@@ -27,10 +27,14 @@ struct Strip {
   int32_t num_keys;
   TokenSlot slots[kStripKeys];
   float k_scale[kStripKeys];  // 1 without scales per token
-  float v_scale[kStripKeys];
-  // Keys whose V is not finite, in whose place the strip has zeros; only if that was asked for.
+  float v_scale[kStripKeys];  // is in the strip's V
+  // Keys whose V may not be finite, in whose place the strip has zeros; only if that was asked for.
+  struct Infinite {
+    int32_t key;
+    float v_scale;
+  };
   int32_t num_infinite;
-  int32_t infinite[kStripKeys];
+  Infinite infinite[kStripKeys];
 
   // Arithmetic: see many_rows_f32.h. Rows past the last key are zeros.
   template <class Arithmetic>
@@ -42,9 +46,10 @@ struct Strip {
     num_infinite = 0;
     const bool has_token_scales = kv.k_token_scale.data != nullptr;
     const int32_t* pages = page_ids(kv.block_table, request.seq);
-    for (int32_t i = 0; i < num_keys; ++i) {
-      const TokenSlot slot = slots[i] = token_slot(pages, kv.page_size, begin + i);
+    for (int32_t i = 0; i < kStripKeys; ++i) {
       k_scale[i] = v_scale[i] = 1.0f;
+      if (i >= num_keys) continue;
+      const TokenSlot slot = slots[i] = token_slot(pages, kv.page_size, begin + i);
       if (!has_token_scales) continue;
       k_scale[i] = *scale_address(kv.k_token_scale, slot, request.kv_head);
       v_scale[i] = *scale_address(kv.v_token_scale, slot, request.kv_head);
@@ -57,7 +62,7 @@ struct Strip {
         Arithmetic::load_keys(rows, params.head_dim, k);
         find_rows(kv.v, request.kv_head, rows);
         if (request.set_infinite_aside) set_infinite_aside(rows, params.head_dim);
-        Arithmetic::load_values(rows, params.head_dim, v);
+        Arithmetic::load_values(rows, has_token_scales ? v_scale : nullptr, params.head_dim, v);
       }
     });
   }
@@ -80,17 +85,22 @@ struct Strip {
     }
   }
 
-  // V of key i, as it is stored; `row` has room for whole vectors.
-  void load_value(const AttentionParams& params, int32_t kv_head, int32_t i, float* row) const {
+  // V of such a key, with its scale; `row` has room for whole vectors.
+  void load_value(const AttentionParams& params, int32_t kv_head, Infinite infinite_key,
+                  float* row) const {
     visit_dtype(params.kv.dtype, [&](auto type) {
       load_row(row,
                static_cast<const decltype(type)*>(params.kv.v.data) +
-                   row_offset(params.kv.v, slots[i], kv_head),
+                   row_offset(params.kv.v, slots[infinite_key.key], kv_head),
                params.head_dim);
     });
+    scale_row(row, infinite_key.v_scale, params.head_dim);
   }
 
  private:
+  // Any V times a smaller scale is finite.
+  static constexpr float kLargeScale = 0x1p100f;
+
   template <class T>
   PAGODA_HD void find_rows(const PagesParams& pages, int32_t kv_head,
                            const T* (&rows)[kStripKeys]) const {
@@ -104,9 +114,12 @@ struct Strip {
   template <class T>
   PAGODA_HD void set_infinite_aside(const T* (&rows)[kStripKeys], int32_t head_dim) {
     for (int32_t i = 0; i < num_keys; ++i) {
-      if (is_finite_row(rows[i], head_dim)) continue;
-      infinite[num_infinite++] = i;
+      // Of a hidden key the scale may be anything, NaN too.
+      const bool small_scale = v_scale[i] > -kLargeScale && v_scale[i] < kLargeScale;
+      if (small_scale && is_finite_row(rows[i], head_dim)) continue;
+      infinite[num_infinite++] = {i, v_scale[i]};
       rows[i] = reinterpret_cast<const T*>(kZeroRow);
+      v_scale[i] = 1.0f;
     }
   }
 };

@@ -140,6 +140,11 @@ PAGODA_HD void load_row(float* destination, const T* source, int32_t head_dim) {
   if (d < head_dim) load_elements(source + d, kLanes / 2).store(destination + d);
 }
 
+// In place; of whole vectors.
+PAGODA_HD void scale_row(float* row, float scale, int32_t head_dim) {
+  for (int32_t d = 0; d < head_dim; d += kLanes) (F32::load(row + d) * F32(scale)).store(row + d);
+}
+
 // A difference that is not 0 is NaN: of infinities, or of NaN.
 template <class T>
 PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {

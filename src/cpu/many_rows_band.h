@@ -9,8 +9,8 @@
 namespace pagoda::cpu {
 namespace {
 
-// Register tile: kBandVectors vectors of rows by kUnroll keys (or channels) of sums, beside one
-// broadcast and the rows' own vectors.
+// Register tiles: kBandVectors vectors of rows by kUnroll channels of outputs, beside one broadcast
+// and the rows' own vectors; or by kKeyUnroll keys, in sums of a run of channels and of all.
 #if defined(__AVX512F__)
 constexpr int kBandVectors = 2;
 constexpr int kUnroll = 8;
@@ -21,9 +21,11 @@ constexpr int kUnroll = 4;
 constexpr int kBandVectors = 3;
 constexpr int kUnroll = 4;
 #endif
+constexpr int kKeyUnroll = 4;
 constexpr int kBandRows = kBandVectors * kLanes;
-// The bands of an item share its K/V strips.
-constexpr int kManyRowsTile = 128 / kBandRows * kBandRows;
+// The bands of an item share its K/V strips. With half as many rows, loading and fetching strips
+// shows; with twice as many, outputs and Q leave little of L2.
+constexpr int kManyRowsTile = 256 / kBandRows * kBandRows;
 
 // One band's rows: state and what their masks and scores depend on, by lane.
 struct Band {
@@ -38,16 +40,29 @@ struct Band {
   KvRange unmasked;  // keys that every row sees
 };
 
-// Adds to the scores [key][row] of kUnroll keys, or begins with them. Dots are summed in runs of
-// channels: a large product then costs low bits in the sums of its own run only, not in all that
-// follow.
-template <bool kFirst>
-PAGODA_HD void add_to_scores(const F32 (&sum)[kUnroll][kBandVectors], float (*scores)[kBandRows]) {
-  for (int j = 0; j < kUnroll; ++j) {
-    for (int v = 0; v < kBandVectors; ++v) {
-      float* score = scores[j] + v * kLanes;
-      (kFirst ? sum[j][v] : F32::load(score) + sum[j][v]).store(score);
+// Sums of kKeyUnroll keys, in registers.
+struct KeySums {
+  F32 of[kKeyUnroll][kBandVectors];
+};
+
+// scores[key][row] = dot(k, q) for kKeyUnroll keys. Dots are summed in runs of channels: a large
+// product then costs low bits in the sums of its own run only, not in all that follow.
+// Arithmetic: see many_rows_f32.h.
+template <class Arithmetic>
+PAGODA_HD void multiply_keys(const typename Arithmetic::Element* q,
+                             const typename Arithmetic::Element* k, int32_t head_dim,
+                             float (*scores)[kBandRows]) {
+  constexpr int32_t kRun = Arithmetic::kRunChannels;
+  KeySums total = Arithmetic::multiply_run(q, k, head_dim, min_of(kRun, head_dim));
+  for (int32_t d = kRun; d < head_dim; d += kRun) {
+    const KeySums run =
+        Arithmetic::multiply_run(q + d * kBandRows, k + d, head_dim, min_of(kRun, head_dim - d));
+    for (int j = 0; j < kKeyUnroll; ++j) {
+      for (int v = 0; v < kBandVectors; ++v) total.of[j][v] = total.of[j][v] + run.of[j][v];
     }
+  }
+  for (int j = 0; j < kKeyUnroll; ++j) {
+    for (int v = 0; v < kBandVectors; ++v) total.of[j][v].store(scores[j] + v * kLanes);
   }
 }
 
@@ -55,10 +70,13 @@ PAGODA_HD void add_to_scores(const F32 (&sum)[kUnroll][kBandVectors], float (*sc
 struct OutBlock {
   F32 sum[kUnroll][kBandVectors];
 
-  PAGODA_HD explicit OutBlock(const float* out) {
-    for (int j = 0; j < kUnroll; ++j) {
-      for (int v = 0; v < kBandVectors; ++v)
-        sum[j][v] = F32::load(out + j * kBandRows + v * kLanes);
+  // Times `factor`, by row, where there is one: only then have maxima moved.
+  PAGODA_HD OutBlock(const float* out, const float* factor) {
+    for (int v = 0; v < kBandVectors; ++v) {
+      for (int j = 0; j < kUnroll; ++j) sum[j][v] = F32::load(out + j * kBandRows + v * kLanes);
+      if (factor == nullptr) continue;
+      const F32 by = F32::load(factor + v * kLanes);
+      for (int j = 0; j < kUnroll; ++j) sum[j][v] = sum[j][v] * by;
     }
   }
   PAGODA_HD void store(float* out) const {

@@ -21,6 +21,9 @@ constexpr int32_t kShares = 64;
 // About 2 MB of 16-bit K and V at head_dim 128, 100 us of one core: less, and starting items and
 // joining their results shows.
 constexpr int64_t kMinShare = 4096;
+// Of many rows: a whole row tile over 256 keys, 200 us of one core. Packing Q twice and joining
+// costs a tenth of that.
+constexpr int64_t kMinManyRowsItem = 2 * kMinShare + kItemCost;
 
 struct PlanSizes {
   int64_t num_tokens;
@@ -125,8 +128,10 @@ PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, int32_t few
   PlanConfig config;
   config.routes[static_cast<int>(Route::kFewRows)] = {
       .tile_rows = kFewRowsMax, .heads_per_item = few_rows_heads, .rows_per_unit = 4};
-  config.routes[static_cast<int>(Route::kManyRows)] = {
-      .tile_rows = kernels().many_rows_tile, .heads_per_item = 1, .rows_per_unit = 8};
+  config.routes[static_cast<int>(Route::kManyRows)] = {.tile_rows = kernels().many_rows_tile,
+                                                       .heads_per_item = 1,
+                                                       .rows_per_unit = 8,
+                                                       .min_item_cost = kMinManyRowsItem};
   // One arithmetic for every row, however its sequence is cut: batch invariance.
   config.few_rows_max = policy == SplitPolicy::kFixed ? 0 : kFewRowsMax;
   config.num_workers = kShares;

@@ -231,6 +231,26 @@ PAGODA_HD F32 sums_of(F32 (&v)[kLanes]) {
   }
 }
 
+template <int kStep, int... kIndex>
+PAGODA_HD void exchange_blocks(F32* a, F32* b, std::integer_sequence<int, kIndex...>) {
+  const RawF32 x = a->raw;
+  const RawF32 y = b->raw;
+  a->raw = __builtin_shufflevector(x, y, ((kIndex & kStep) ? kLanes + kIndex - kStep : kIndex)...);
+  b->raw = __builtin_shufflevector(x, y, ((kIndex & kStep) ? kLanes + kIndex : kIndex + kStep)...);
+}
+
+// Lane j of v[i] goes to lane i of v[j].
+template <int kStep = kLanes / 2>
+PAGODA_HD void transpose(F32 (&v)[kLanes]) {
+  if constexpr (kStep > 0) {
+    for (int i = 0; i < kLanes; ++i) {
+      if ((i & kStep) != 0) continue;
+      exchange_blocks<kStep>(&v[i], &v[i + kStep], std::make_integer_sequence<int, kLanes>());
+    }
+    transpose<kStep / 2>(v);
+  }
+}
+
 // x with its lanes exchanged at distance kStep.
 template <int kStep, int... kIndex>
 PAGODA_HD F32 exchange(F32 x, std::integer_sequence<int, kIndex...>) {

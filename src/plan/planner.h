@@ -143,7 +143,8 @@ PAGODA_HD TileSplit split_tile(const PlanConfig& config, const RowTile& tile, in
   TileSplit split;
   split.cells = tile_cells(config.policy, config.fixed_split_keys, tile.visible);
   const int32_t num_cells = split.cells.num_cells;
-  const int64_t wanted = tile.cost <= share ? 1 : ceil_div(tile.cost, share);
+  const int64_t item_cost = max_of(share, shape_of(config, tile.route).min_item_cost);
+  const int64_t wanted = tile.cost <= item_cost ? 1 : ceil_div(tile.cost, item_cost);
   split.num_items = static_cast<int32_t>(min_of(wanted, int64_t{num_cells}));
   const bool fixed = config.policy == SplitPolicy::kFixed;
   split.num_partials = split.num_items == 1 ? 0 : fixed ? num_cells : split.num_items;

@@ -22,6 +22,9 @@ struct RouteShape {
   int32_t heads_per_item;  // KV heads that one item walks over
   // Cost of one key and KV head: ceil(rows / rows_per_unit) units.
   int32_t rows_per_unit;
+  // A row tile is split into items of about this cost at least, where joining their rows costs more
+  // than PlanConfig::min_share allows for.
+  int64_t min_item_cost = 0;
 };
 
 }  // namespace pagoda

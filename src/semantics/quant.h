@@ -1,5 +1,6 @@
 // Where the scales of quantised tensors enter: those of q and K into the softmax scale, those of V
-// and out into the epilogue. Scales per token are applied to single logits and weights instead.
+// and out into the epilogue. Scales per token are applied to single logits, and to single weights
+// or values of V, instead.
 #ifndef PAGODA_SEMANTICS_QUANT_H_
 #define PAGODA_SEMANTICS_QUANT_H_
 
