@@ -69,8 +69,8 @@ TEST(CaseLine, MalformedLinesNameKeyValueAndWish) {
   for (const Malformed& m : std::vector<Malformed>{
            {"", "seqs: got nothing, wants q_len x k_len pairs, e.g. 5x18,1x1328, or none"},
            {"d=64", "seqs: got nothing, wants q_len x k_len pairs, e.g. 5x18,1x1328, or none"},
-           {"seqs=1x2 d=65", "d: got \"65\", wants a multiple of 8 in [8, 512]"},
-           {"seqs=1x2 d=", "d: got \"\", wants a multiple of 8 in [8, 512]"},
+           {"seqs=1x2 d=65", "d: got \"65\", wants a multiple of 8 in [8, 256]"},
+           {"seqs=1x2 d=", "d: got \"\", wants a multiple of 8 in [8, 256]"},
            {"seqs=1x2 page=0", "page: got \"0\", wants an integer in [1, 1048576]"},
            {"seqs=1x2 page=16 page=16", "page: got a second value \"16\", wants one"},
            {"seqs=1x2 q=bf17", "q: got \"bf17\", wants one of f32, f16, bf16, e4m3, e5m2, int8"},
