@@ -4,8 +4,6 @@
 #ifndef PAGODA_CPU_ATTEND_FEW_ROWS_H_
 #define PAGODA_CPU_ATTEND_FEW_ROWS_H_
 
-#include <type_traits>
-
 #include "core/paged_kv.h"
 #include "cpu/few_rows_bf16.h"
 #include "cpu/few_rows_f32.h"
@@ -21,25 +19,11 @@ namespace {
 // Tiles of one head between the one being computed and the one being prefetched into L2. With
 // several heads the other heads' tiles lie between, so the next tile of the same is far enough.
 constexpr int kPrefetchTiles = 4;
-// Of the rows in FewRowsScratch.
-constexpr struct ScratchOffsets {
-  int64_t row[kTileKeys];
-  constexpr ScratchOffsets() : row() {
-    for (int i = 0; i < kTileKeys; ++i) row[i] = i * kMaxHeadDim;
-  }
-} kScratchOffsets;
 
-// A head's tile as the arithmetic reads it. Behind the struct, for each row of the item: packed q,
-// padded; then all RunningRows.
-struct FewRowsScratch {
-  alignas(64) BFloat16 k[kTileKeys * kMaxHeadDim];
-  alignas(64) BFloat16 v[kTileKeys * kMaxHeadDim];
-};
-
+// For each row of the item: packed q, padded; then all of RunningRows.
 size_t few_rows_scratch_bytes(int32_t head_dim, int32_t max_item_rows) {
   const size_t q_bytes = sizeof(float) * static_cast<size_t>(round_up(head_dim, kRowAlign));
-  return sizeof(FewRowsScratch) +
-         (q_bytes + sizeof(RunningRow)) * static_cast<size_t>(max_item_rows);
+  return (q_bytes + 2 * sizeof(float)) * static_cast<size_t>(max_item_rows);
 }
 
 template <class T>
@@ -56,8 +40,8 @@ class FewRows {
         rows_(params, item),
         num_rows_(item.num_kv_heads * item.num_rows),
         result_(result),
-        s_(*reinterpret_cast<FewRowsScratch*>(scratch.data)),
-        running_(reinterpret_cast<RunningRow*>(packed_q<float>(num_rows_))) {}
+        packed_q_(scratch.data),
+        running_{packed_q<float>(num_rows_), packed_q<float>(num_rows_) + num_rows_} {}
 
   template <class Arithmetic>
   void run(KvRange kv) {
@@ -88,14 +72,15 @@ class FewRows {
  private:
   template <class Query>
   PAGODA_HD Query* packed_q(int32_t row) const {
-    return reinterpret_cast<Query*>(&s_ + 1) + row * result_.out_stride;
+    return reinterpret_cast<Query*>(packed_q_) + row * result_.out_stride;
   }
 
   template <class Query>
   PAGODA_HD void start_rows() {
     __builtin_memset(result_.out, 0, sizeof(float) * num_rows_ * result_.out_stride);
     for (int32_t i = 0; i < num_rows_; ++i) {
-      running_[i] = {.max = -kInfinity, .sum = 0.0f};
+      running_.max[i] = -kInfinity;
+      running_.sum[i] = 0.0f;
       const int32_t row = i % item_.num_rows;
       const int64_t offset = row_offset(params_.q, rows_.first_token + rows_.q_idx(row),
                                         rows_.q_head(item_.kv_head + i / item_.num_rows, row));
@@ -108,7 +93,7 @@ class FewRows {
 
   PAGODA_HD void store_states() {
     for (int32_t i = 0; i < num_rows_; ++i) {
-      const RoundedState rounded = rounded_state(running_[i].max, running_[i].sum, kLog2e);
+      const RoundedState rounded = rounded_state(running_.max[i], running_.sum[i], kLog2e);
       result_.state[i] = rounded.state;
       if (rounded.factor == 1.0f) continue;
       float* out = result_.out + i * result_.out_stride;
@@ -116,29 +101,14 @@ class FewRows {
     }
   }
 
-  template <class Element>
-  PAGODA_HD HeadTile<Element> head_tile(const KeyTile& tile, int32_t kv_head) const {
+  PAGODA_HD HeadTile<T> head_tile(const KeyTile& tile, int32_t kv_head) const {
     const PagedKvParams& kv = params_.kv;
-    const T* k = head_rows<T>(kv.k, kv_head);
-    const T* v = head_rows<T>(kv.v, kv_head);
-    HeadTile<Element> head{.tile = tile,
-                           .k = nullptr,
-                           .v = nullptr,
-                           .k_offset = tile.keys.k_offset,
-                           .v_offset = tile.keys.v_offset,
-                           .has_token_scales = kv.k_token_scale.data != nullptr,
-                           .k_scale = {},
-                           .v_scale = {}};
-    if constexpr (std::is_same_v<T, Element>) {
-      head.k = k;
-      head.v = v;
-    } else {
-      convert_rows(k, tile.keys.k_offset, s_.k);
-      convert_rows(v, tile.keys.v_offset, s_.v);
-      head.k = s_.k;
-      head.v = s_.v;
-      head.k_offset = head.v_offset = kScratchOffsets.row;
-    }
+    HeadTile<T> head{.tile = tile,
+                     .k = head_rows<T>(kv.k, kv_head),
+                     .v = head_rows<T>(kv.v, kv_head),
+                     .has_token_scales = kv.k_token_scale.data != nullptr,
+                     .k_scale = {},
+                     .v_scale = {}};
     for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
       head.k_scale[i] = *scale_address(kv.k_token_scale, tile.keys.slots[i], kv_head);
       head.v_scale[i] = *scale_address(kv.v_token_scale, tile.keys.slots[i], kv_head);
@@ -146,16 +116,10 @@ class FewRows {
     return head;
   }
 
-  PAGODA_HD void convert_rows(const T* rows, const int64_t* offsets, BFloat16* converted) const {
-    for (int i = 0; i < kTileKeys; ++i) {
-      load_row(converted + i * kMaxHeadDim, rows + offsets[i], params_.head_dim);
-    }
-  }
-
   template <class Arithmetic>
   void attend_head(const KeyTile& tile, int32_t index) {
     tile.fetcher->start_head();
-    const auto head = head_tile<typename Arithmetic::Element>(tile, item_.kv_head + index);
+    const HeadTile<T> head = head_tile(tile, item_.kv_head + index);
     // Passes of nearly the same size: 4 and 3 rows keep the arithmetic busier than 6 and 1.
     const int32_t num_passes = ceil_div(item_.num_rows, Arithmetic::kRowsPerPass);
     const int32_t rows_per_pass = ceil_div(item_.num_rows, num_passes);
@@ -176,9 +140,8 @@ class FewRows {
   }
 
   // kRows rows of one head over one tile.
-  template <class Arithmetic, int kRows, class Element>
-  [[gnu::noinline]] void attend_rows(const HeadTile<Element>& head, int32_t head_index,
-                                     int32_t row) {
+  template <class Arithmetic, int kRows>
+  [[gnu::noinline]] void attend_rows(const HeadTile<T>& head, int32_t head_index, int32_t row) {
     const KeyTile& tile = head.tile;
     const int32_t kv_head = item_.kv_head + head_index;
     const int32_t first = head_index * item_.num_rows + row;
@@ -189,20 +152,21 @@ class FewRows {
                                          part.out_stride, params_.head_dim, x);
     Weighed<kRows> weighed;
     weighed.num_keys = tile.keys.num_keys;
-    __builtin_memcpy(weighed.v_offset, head.v_offset, sizeof(weighed.v_offset));
+    __builtin_memcpy(weighed.v_offset, tile.keys.v_offset, sizeof(weighed.v_offset));
     const float scale = logit_scale(params_, rows_.seq, kv_head);
     for (int r = 0; r < kRows; ++r) {
       row_logits(params_, rows_, tile, kv_head, row + r, scale,
                  head.has_token_scales ? head.k_scale : nullptr, x[r]);
     }
-    update_rows<kRows>(running_ + first, x, &weighed);
+    update_rows<kRows>({running_.max + first, running_.sum + first}, x, weighed.weights,
+                       weighed.factors);
     for (int r = 0; r < kRows && head.has_token_scales; ++r) {
       scale_weights(x[r], head.v_scale, weighed.weights[r]);
     }
     InfiniteValues<kRows> infinite;
-    if (tile.masked) take_infinite<Element, kRows>(head, x, params_.head_dim, &weighed, &infinite);
+    if (tile.masked) take_infinite<T, kRows>(head, x, params_.head_dim, &weighed, &infinite);
     Arithmetic::template weigh_tile<kRows>(head, weighed, params_.head_dim, part);
-    add_infinite<Element, kRows>(head, infinite, params_.head_dim, part);
+    add_infinite<T, kRows>(head, infinite, params_.head_dim, part);
   }
 
   const AttentionParams& params_;
@@ -210,8 +174,8 @@ class FewRows {
   const ItemRows rows_;
   const int32_t num_rows_;  // of all heads
   const RowStates result_;
-  FewRowsScratch& s_;
-  RunningRow* running_;  // [num_rows_]
+  std::byte* packed_q_;  // [num_rows_, out_stride]
+  const RunningRows running_;  // [num_rows_]
 };
 
 void attend_few_rows(const AttentionParams& params, const WorkItem& item, KvRange kv,
@@ -221,7 +185,7 @@ void attend_few_rows(const AttentionParams& params, const WorkItem& item, KvRang
     FewRows<T> work(params, item, scratch, result);
 #if PAGODA_HAS_BF16_DOT
     if constexpr (kHeldByBf16<T>) {
-      if (held_by_bf16(params.q.dtype)) return work.template run<Bf16Arithmetic>(kv);
+      if (held_by_bf16(params.q.dtype)) return work.template run<Bf16Arithmetic<T>>(kv);
     }
 #endif
     work.template run<F32Arithmetic<T>>(kv);

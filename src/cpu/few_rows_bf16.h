@@ -11,49 +11,37 @@
 namespace pagoda::cpu {
 namespace {
 
+template <class T>
 struct Bf16Arithmetic {
-  using Element = BFloat16;
   using Query = BFloat16;
   static constexpr int kRowsPerPass = 8;
 
   // As F32Arithmetic's; pairs lie along head_dim.
   template <int kRows>
-  PAGODA_HD static void dot_tile(const HeadTile<BFloat16>& head, const BFloat16* q,
-                                 int32_t q_stride, int32_t head_dim,
-                                 F32 (&dots)[kRows][kTileVectors]) {
-    F32 sums[kRows][kTileVectors][kLanes];
-    constexpr int kKeys = kRows <= 6 ? 4 : 2;  // sums that the registers hold
-    for (int i = 0; i < kTileKeys; i += kKeys) {
-      F32 sum[kRows][kKeys];
-      for (int r = 0; r < kRows; ++r) {
-        for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
-      }
+  PAGODA_HD static void dot_tile(const HeadTile<T>& head, const BFloat16* q, int32_t q_stride,
+                                 int32_t head_dim, F32 (&dots)[kRows][kTileVectors]) {
+    static_assert(kTileVectors == 1);
+    F32 quarters[kRows][kBlocks];
+    for (int i = 0; i < kBlocks; ++i) {
       head.tile.fetcher->fetch(1);
-      const BFloat16* keys[kKeys];
-      for (int j = 0; j < kKeys; ++j) keys[j] = head.k + head.k_offset[i + j];
-      const auto step = [&](int32_t d, int count) {
-        Bf16Pairs key[kKeys];
-        for (int j = 0; j < kKeys; ++j) key[j] = Bf16Pairs::load(keys[j] + d, count);
-        for (int r = 0; r < kRows; ++r) {
-          const Bf16Pairs query = Bf16Pairs::load(q + r * q_stride + d);
-          for (int j = 0; j < kKeys; ++j) sum[r][j] = dot(query, key[j], sum[r][j]);
-        }
-      };
-      int32_t d = 0;
-      for (; d + kBf16Lanes <= head_dim; d += kBf16Lanes) step(d, kBf16Lanes);
-      if (d < head_dim) step(d, head_dim - d);
-      for (int r = 0; r < kRows; ++r) {
-        for (int j = 0; j < kKeys; ++j) sums[r][(i + j) / kLanes][(i + j) % kLanes] = sum[r][j];
+      const T* keys[kKeys];
+      for (int j = 0; j < kKeys; ++j) {
+        keys[j] = head.k + head.tile.keys.k_offset[i * kKeys + j];
+      }
+      // As many rows as have registers for their sums.
+      constexpr int kFirst = kRows <= 6 ? kRows : 4;
+      dot_keys<kFirst>(keys, q, q_stride, head_dim, i, quarters);
+      if constexpr (kFirst < kRows) {
+        dot_keys<kRows - kFirst>(keys, q + kFirst * q_stride, q_stride, head_dim, i,
+                                 quarters + kFirst);
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      for (int g = 0; g < kTileVectors; ++g) dots[r][g] = sums_of(sums[r][g]);
-    }
+    for (int r = 0; r < kRows; ++r) dots[r][0] = add_blocks(quarters[r]);
   }
 
   // As F32Arithmetic's; pairs are those of two keys.
   template <int kRows>
-  PAGODA_HD static void weigh_tile(const HeadTile<BFloat16>& head, const Weighed<kRows>& weighed,
+  PAGODA_HD static void weigh_tile(const HeadTile<T>& head, const Weighed<kRows>& weighed,
                                    int32_t head_dim, RowStates result) {
     constexpr int kVectors = kRows <= 4 ? 2 : 1;  // of head_dim: sums that the registers hold
     WeightPairs<kRows> pairs;
@@ -81,6 +69,49 @@ struct Bf16Arithmetic {
     alignas(64) BFloat16 low[kRows][kTileKeys];
   };
 
+  static constexpr int kKeys = kBlockLanes;  // whose sums the registers hold
+
+  // quarters[r][part]: products of q_r and some keys, the part-th of the tile, added up as far as
+  // add_blocks() wants.
+  template <int kRows>
+  PAGODA_HD static void dot_keys(const T* const (&keys)[kKeys], const BFloat16* q,
+                                 int32_t q_stride, int32_t head_dim, int part,
+                                 F32 (*quarters)[kBlocks]) {
+    F32 sum[kRows][kKeys];
+    for (int r = 0; r < kRows; ++r) {
+      for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
+    }
+    const auto add = [&](int32_t d, const Bf16Pairs(&key)[kKeys]) {
+      for (int r = 0; r < kRows; ++r) {
+        const Bf16Pairs query = Bf16Pairs::load(q + r * q_stride + d);
+        for (int j = 0; j < kKeys; ++j) sum[r][j] = dot(query, key[j], sum[r][j]);
+      }
+    };
+    const auto add_two = [&](int32_t d) {
+      Bf16Pairs key[2][kKeys];
+      for (int j = 0; j < kKeys; ++j) load_two(keys[j] + d, &key[0][j], &key[1][j]);
+      add(d, key[0]);
+      add(d + kBf16Lanes, key[1]);
+    };
+    int32_t d = 0;
+    if constexpr (sizeof(T) == 1) {
+      // Unrolled, bytes gain 5 %; bf16 from memory loses 20 %.
+      for (; d + 4 * kBf16Lanes <= head_dim; d += 4 * kBf16Lanes) {
+        add_two(d);
+        add_two(d + 2 * kBf16Lanes);
+      }
+    }
+    for (; d + 2 * kBf16Lanes <= head_dim; d += 2 * kBf16Lanes) add_two(d);
+    for (; d < head_dim; d += kBf16Lanes) {
+      Bf16Pairs key[kKeys];
+      for (int j = 0; j < kKeys; ++j) {
+        key[j] = load_bf16(keys[j] + d, min_of(kBf16Lanes, head_dim - d));
+      }
+      add(d, key);
+    }
+    for (int r = 0; r < kRows; ++r) quarters[r][part] = fold_lanes(sum[r], Add());
+  }
+
   // Both parts of a weight above 0 are above 0 too, so that infinite values stay what they are.
   PAGODA_HD static void split(F32 weight, BFloat16* high, BFloat16* low) {
     const F32 truncated = bits_as_float(I32(RawI32(float_as_bits(weight).raw & ~0xffff)));
@@ -107,7 +138,7 @@ struct Bf16Arithmetic {
 
   // weigh_tile() for kVectors * kBf16Lanes of head_dim from d on, or `count`.
   template <int kRows, int kVectors>
-  PAGODA_HD static void weigh_block(const HeadTile<BFloat16>& head, const Weighed<kRows>& weighed,
+  PAGODA_HD static void weigh_block(const HeadTile<T>& head, const Weighed<kRows>& weighed,
                                     const WeightPairs<kRows>& pairs, int32_t d, int count,
                                     RowStates result) {
     constexpr int kSums = 2 * kVectors;
@@ -119,14 +150,12 @@ struct Bf16Arithmetic {
     }
     for (int32_t p = 0; p < pairs.num_pairs; ++p) {
       head.tile.fetcher->fetch(pairs.fetched_keys);
-      const BFloat16* even = head.v + pairs.v_offset[2 * p] + d;
-      const BFloat16* odd = head.v + pairs.v_offset[2 * p + 1] + d;
+      const T* even = head.v + pairs.v_offset[2 * p] + d;
+      const T* odd = head.v + pairs.v_offset[2 * p + 1] + d;
       Bf16Pairs value[kSums];
       for (int b = 0; b < kVectors; ++b) {
-        const Bf16Pairs first = Bf16Pairs::load(even + b * kBf16Lanes, count);
-        const Bf16Pairs second = Bf16Pairs::load(odd + b * kBf16Lanes, count);
-        value[2 * b] = interleave(first, second, 0);
-        value[2 * b + 1] = interleave(first, second, kLanes);
+        load_interleaved(even + b * kBf16Lanes, odd + b * kBf16Lanes, count, &value[2 * b],
+                         &value[2 * b + 1]);
       }
       for (int r = 0; r < kRows; ++r) {
         const Bf16Pairs high = Bf16Pairs::broadcast(&pairs.high[r][2 * p]);

@@ -9,7 +9,6 @@ namespace {
 
 template <class T>
 struct F32Arithmetic {
-  using Element = T;    // of K and V as they are read
   using Query = float;  // of packed q; rows are padded with zeros to whole vectors
   // Rows that share one pass over a tile: their Q, scores and outputs fit the registers.
   static constexpr int kRowsPerPass = 4;
@@ -18,25 +17,24 @@ struct F32Arithmetic {
   template <int kRows>
   PAGODA_HD static void dot_tile(const HeadTile<T>& head, const float* q, int32_t q_stride,
                                  int32_t head_dim, F32 (&dots)[kRows][kTileVectors]) {
-    F32 sums[kRows][kTileVectors][kLanes];
-    constexpr int kKeys = 4;
-    for (int i = 0; i < kTileKeys; i += kKeys) {
+    F32 parts[kRows][kTileVectors][kBlocks];
+    for (int i = 0; i < kTileVectors * kBlocks; ++i) {
       head.tile.fetcher->fetch(1);
-      const T* keys[kKeys];
-      for (int j = 0; j < kKeys; ++j) keys[j] = head.k + head.k_offset[i + j];
+      const T* keys[kBlockLanes];
+      for (int j = 0; j < kBlockLanes; ++j) {
+        keys[j] = head.k + head.tile.keys.k_offset[i * kBlockLanes + j];
+      }
       for (int32_t d = 0; d < head_dim; d += kRunChannels) {
-        F32 sum[kRows][kKeys];
-        dot_run<kRows, kKeys>(keys, q, q_stride, d, min_of(d + kRunChannels, head_dim), sum);
+        F32 sum[kRows][kBlockLanes];
+        dot_run<kRows>(keys, q, q_stride, d, min_of(d + kRunChannels, head_dim), sum);
         for (int r = 0; r < kRows; ++r) {
-          for (int j = 0; j < kKeys; ++j) {
-            F32& total = sums[r][(i + j) / kLanes][(i + j) % kLanes];
-            total = d == 0 ? sum[r][j] : total + sum[r][j];
-          }
+          F32& part = parts[r][i / kBlocks][i % kBlocks];
+          part = d == 0 ? fold_lanes(sum[r], Add()) : part + fold_lanes(sum[r], Add());
         }
       }
     }
     for (int r = 0; r < kRows; ++r) {
-      for (int g = 0; g < kTileVectors; ++g) dots[r][g] = sums_of(sums[r][g]);
+      for (int g = 0; g < kTileVectors; ++g) dots[r][g] = add_blocks(parts[r][g]);
     }
   }
 
@@ -61,18 +59,19 @@ struct F32Arithmetic {
   static constexpr int32_t kRunChannels = 8 * kLanes;
 
   // sum[r][j] = products of channels d to `end` of q_r and key j, lane by lane.
-  template <int kRows, int kKeys>
-  PAGODA_HD static void dot_run(const T* const (&keys)[kKeys], const float* q, int32_t q_stride,
-                                int32_t d, int32_t end, F32 (&sum)[kRows][kKeys]) {
+  template <int kRows>
+  PAGODA_HD static void dot_run(const T* const (&keys)[kBlockLanes], const float* q,
+                                int32_t q_stride, int32_t d, int32_t end,
+                                F32 (&sum)[kRows][kBlockLanes]) {
     for (int r = 0; r < kRows; ++r) {
-      for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
+      for (int j = 0; j < kBlockLanes; ++j) sum[r][j] = F32(0.0f);
     }
     const auto step = [&](int32_t channel, int count) {
-      F32 key[kKeys];
-      for (int j = 0; j < kKeys; ++j) key[j] = load_elements(keys[j] + channel, count);
+      F32 key[kBlockLanes];
+      for (int j = 0; j < kBlockLanes; ++j) key[j] = load_elements(keys[j] + channel, count);
       for (int r = 0; r < kRows; ++r) {
         const F32 query = F32::load(q + r * q_stride + channel);
-        for (int j = 0; j < kKeys; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
+        for (int j = 0; j < kBlockLanes; ++j) sum[r][j] = fma(query, key[j], sum[r][j]);
       }
     };
     for (; d + kLanes <= end; d += kLanes) step(d, kLanes);

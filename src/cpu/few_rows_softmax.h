@@ -10,11 +10,11 @@
 namespace pagoda::cpu {
 namespace {
 
-// One row while keys are added to it: its largest logit, in natural units, and the sum of weights
-// relative to it.
-struct RunningRow {
-  float max;
-  float sum;
+// Rows while keys are added to them: their largest logits, in natural units, and the sums of weights
+// relative to these.
+struct RunningRows {
+  float* max;
+  float* sum;
 };
 
 // Dots of one row with a tile's keys to logits, hidden keys -inf.
@@ -22,8 +22,6 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
                           int32_t kv_head, int32_t row, float scale, const float* token_scale,
                           F32 (&x)[kTileVectors]) {
   const int32_t q_pos = rows.q_pos(row);
-  const int32_t end = tile.begin + tile.keys.num_keys;
-  const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
   const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
   for (int g = 0; g < kTileVectors; ++g) {
     const int32_t first = tile.begin + g * kLanes;
@@ -39,6 +37,8 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
     }
     x[g] = logit(params.score, x[g], key_scale, place);
     if (!tile.masked) continue;
+    const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
+    const int32_t end = tile.begin + tile.keys.num_keys;
     Mask32 visible = (key >= I32(kv.begin)) & (key < I32(min_of(kv.end, end)));
     if (!is_interval(rows.rule)) {
       for (int i = 0; i < kLanes; ++i) {
@@ -49,40 +49,49 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
   }
 }
 
-// The online softmax over one tile: logits become weights, rows move on, and what the rows'
-// outputs so far are multiplied by is set. One step for all rows, then the next: each is a chain of
-// latencies, and rows do not wait for each other.
-template <int kRows>
-PAGODA_HD void update_rows(RunningRow* rows, const F32 (&x)[kRows][kTileVectors],
-                           Weighed<kRows>* weighed) {
-  float old_max[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    F32 largest = x[r][0];
-    for (int g = 1; g < kTileVectors; ++g) largest = max_lanes(largest, x[r][g]);
-    const float tile_max = max_of_lanes(largest);
-    old_max[r] = rows[r].max;
-    if (old_max[r] < tile_max) rows[r].max = tile_max;
-  }
+// update_rows() of one block of rows, kCount of them.
+template <int kCount>
+PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kTileVectors],
+                            float (*weights)[kTileKeys], float* factors) {
   const F32 to_log2(kLog2e);
-  float sums[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    const F32 anchor(softmax_anchor(rows[r].max));
-    F32 sum(0.0f);
-    for (int g = 0; g < kTileVectors; ++g) {
-      const F32 weight = softmax_weight(x[r][g], anchor, to_log2);
-      sum = sum + weight;
-      weight.store(weighed->weights[r] + g * kLanes);
-    }
-    sums[r] = sum_lanes(sum);
+  F32 of_row[kBlockLanes];  // what is left to fold; rows that are not there repeat the first
+  for (int r = 0; r < kBlockLanes; ++r) {
+    const F32* row = x[r < kCount ? r : 0];
+    of_row[r] = row[0];
+    for (int g = 1; g < kTileVectors; ++g) of_row[r] = max_lanes(of_row[r], row[g]);
   }
-  for (int r = 0; r < kRows; ++r) {
-    const float max = rows[r].max;
-    float factor = 1.0f;
-    if (old_max[r] < max) {
-      factor = softmax_weight(F32(old_max[r]), F32(softmax_anchor(max)), to_log2).raw[0];
+  const F32 old_max = load_block<kCount>(rows.max);
+  const F32 max = max_lanes(fold_blocks(fold_lanes(of_row, Max()), Max()), old_max);
+  const F32 anchors = softmax_anchor(max);
+  const F32 anchor[] = {repeat_lane<0>(anchors), repeat_lane<1>(anchors), repeat_lane<2>(anchors),
+                        repeat_lane<3>(anchors)};
+  for (int r = 0; r < kCount; ++r) {
+    of_row[r] = F32(0.0f);
+    for (int g = 0; g < kTileVectors; ++g) {
+      const F32 weight = softmax_weight(x[r][g], anchor[r], to_log2);
+      of_row[r] = of_row[r] + weight;
+      weight.store(weights[r] + g * kLanes);
     }
-    rows[r].sum = rows[r].sum * factor + sums[r];
-    weighed->factors[r] = factor;
+  }
+  const F32 tile_sum = fold_blocks(fold_lanes(of_row, Add()), Add());
+  const F32 factor =
+      select(old_max < max, softmax_weight(old_max, anchors, to_log2), F32(1.0f));
+  store_block<kCount>(max, rows.max);
+  store_block<kCount>(load_block<kCount>(rows.sum) * factor + tile_sum, rows.sum);
+  store_block<kCount>(factor, factors);
+}
+
+// The online softmax over one tile: logits become weights, rows move on, and what the rows'
+// outputs so far are multiplied by is set. Rows are taken a block at a time, a row a lane, where
+// lanes are added up: one by one, each would be a chain of latencies.
+template <int kRows>
+PAGODA_HD void update_rows(RunningRows rows, const F32 (*x)[kTileVectors],
+                           float (*weights)[kTileKeys], float* factors) {
+  constexpr int kCount = kRows < kBlockLanes ? kRows : kBlockLanes;
+  update_block<kCount>(rows, x, weights, factors);
+  if constexpr (kCount < kRows) {
+    update_rows<kRows - kCount>({rows.max + kCount, rows.sum + kCount}, x + kCount,
+                                weights + kCount, factors + kCount);
   }
 }
 

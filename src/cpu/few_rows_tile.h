@@ -49,7 +49,9 @@ class RowFetcher {
         v_(kv.v, rows.v_offset, item.kv_head, element_bytes),
         row_bytes_(head_dim * element_bytes),
         num_heads_(item.num_kv_heads),
-        num_keys_(rows.num_keys) {}
+        num_keys_(rows.num_keys) {
+    start_key();
+  }
 
   // The next head of the tile being computed: time for as many rows as it has itself.
   PAGODA_HD void start_head() { allowance_ = kTileKeys; }
@@ -57,12 +59,14 @@ class RowFetcher {
   // K and V of the next `count` keys and heads.
   PAGODA_HD void fetch(int32_t count) {
     for (count = min_of(count, allowance_); count > 0 && key_ < num_keys_; --count) {
-      k_.fetch(key_, head_, row_bytes_);
-      v_.fetch(key_, head_, row_bytes_);
+      prefetch_rows(k_.row, v_.row, row_bytes_);
+      k_.row += k_.head_bytes;
+      v_.row += v_.head_bytes;
       --allowance_;
       if (++head_ < num_heads_) continue;
       head_ = 0;
       ++key_;
+      start_key();
     }
   }
 
@@ -72,6 +76,7 @@ class RowFetcher {
     const int64_t* offsets;
     int64_t head_bytes;
     int32_t element_bytes;
+    const char* row = nullptr;  // the next
 
     PAGODA_HD Rows(const PagesParams& pages, const int64_t* row_offsets, int32_t kv_head,
                    int32_t bytes)
@@ -80,10 +85,14 @@ class RowFetcher {
           head_bytes(pages.head_stride * bytes),
           element_bytes(bytes) {}
 
-    PAGODA_HD void fetch(int32_t key, int32_t head, int32_t row_bytes) const {
-      prefetch_row(first + offsets[key] * element_bytes + head * head_bytes, row_bytes);
-    }
+    PAGODA_HD void start_key(int32_t key) { row = first + offsets[key] * element_bytes; }
   };
+
+  PAGODA_HD void start_key() {
+    if (key_ >= num_keys_) return;
+    k_.start_key(key_);
+    v_.start_key(key_);
+  }
 
   Rows k_;
   Rows v_;
@@ -102,14 +111,12 @@ struct KeyTile {
   RowFetcher* fetcher;
 };
 
-// The rows of one head in one tile: in the pages, or as T in the kernel's scratch.
+// The rows of one head in one tile.
 template <class T>
 struct HeadTile {
   const KeyTile& tile;
   const T* k;  // + k_offset: a row
   const T* v;
-  const int64_t* k_offset;
-  const int64_t* v_offset;
   bool has_token_scales;
   alignas(64) float k_scale[kTileKeys];
   alignas(64) float v_scale[kTileKeys];

@@ -13,6 +13,7 @@ extern const Kernels kKernelsPortable;
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAvx512Bf16;
+extern const Kernels kKernelsAvx512Bf16Vbmi;
 #endif
 
 namespace {
@@ -29,6 +30,10 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("fma") && has_f16c();
 }
+
+bool has_bf16_dot() {
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 struct Entry {
@@ -43,7 +48,9 @@ const Entry kEntries[] = {
     {&kKernelsAvx2,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }},
     {&kKernelsAvx512, has_avx512},
-    {&kKernelsAvx512Bf16, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }},
+    {&kKernelsAvx512Bf16, has_bf16_dot},
+    {&kKernelsAvx512Bf16Vbmi,
+     [] { return has_bf16_dot() && __builtin_cpu_supports("avx512vbmi"); }},
 #endif
 };
 

@@ -161,12 +161,18 @@ PAGODA_HD bool is_finite_row(const T* row, int32_t head_dim) {
 
 // Into L2. Always inlined, with all that calls it: g++ drops calls of functions that do nothing but
 // prefetch.
+constexpr int32_t kLineBytes = 64;
 PAGODA_HD void prefetch_row(const char* row, int32_t bytes) {
-  constexpr int32_t kLineBytes = 64;
   for (; bytes >= 4 * kLineBytes; bytes -= 4 * kLineBytes, row += 4 * kLineBytes) {
     for (int i = 0; i < 4; ++i) __builtin_prefetch(row + i * kLineBytes, 0, 2);
   }
   for (; bytes > 0; bytes -= kLineBytes, row += kLineBytes) __builtin_prefetch(row, 0, 2);
+}
+PAGODA_HD void prefetch_rows(const char* a, const char* b, int32_t bytes) {
+  for (int32_t i = 0; i < bytes; i += kLineBytes) {
+    __builtin_prefetch(a + i, 0, 2);
+    __builtin_prefetch(b + i, 0, 2);
+  }
 }
 
 }  // namespace
