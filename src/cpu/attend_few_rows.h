@@ -174,7 +174,7 @@ class FewRows {
   const ItemRows rows_;
   const int32_t num_rows_;  // of all heads
   const RowStates result_;
-  std::byte* packed_q_;  // [num_rows_, out_stride]
+  std::byte* packed_q_;        // [num_rows_, out_stride]
   const RunningRows running_;  // [num_rows_]
 };
 

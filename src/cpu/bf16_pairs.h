@@ -210,9 +210,8 @@ using RawI8 [[gnu::vector_size(kVectorBytes)]] = int8_t;
 using ByteIndex = std::make_integer_sequence<int, kVectorBytes>;
 
 PAGODA_HD RawI8 look_up_bytes(const uint8_t (&table)[128], RawI8 index) {
-  return bit_cast<RawI8>(_mm512_permutex2var_epi8(_mm512_load_si512(table),
-                                                  bit_cast<__m512i>(index),
-                                                  _mm512_load_si512(table + kVectorBytes)));
+  return bit_cast<RawI8>(_mm512_permutex2var_epi8(
+      _mm512_load_si512(table), bit_cast<__m512i>(index), _mm512_load_si512(table + kVectorBytes)));
 }
 
 // Bytes of low and high as 16-bit elements: the first or second 8 of each 16.
@@ -222,9 +221,8 @@ PAGODA_HD Bf16Pairs join_bytes(RawI8 low, RawI8 high, int second,
   constexpr auto source = [](int i, int half) {
     return i / 16 * 16 + 8 * half + i % 16 / 2 + i % 2 * kVectorBytes;
   };
-  return {second == 0
-              ? bit_cast<RawI32>(__builtin_shufflevector(low, high, source(kIndex, 0)...))
-              : bit_cast<RawI32>(__builtin_shufflevector(low, high, source(kIndex, 1)...))};
+  return {second == 0 ? bit_cast<RawI32>(__builtin_shufflevector(low, high, source(kIndex, 0)...))
+                      : bit_cast<RawI32>(__builtin_shufflevector(low, high, source(kIndex, 1)...))};
 }
 
 // x in bf16: of each 16 elements the first 8 become 8 of *first, the others 8 of *second.
@@ -255,14 +253,13 @@ template <class T, int... kIndex>
 PAGODA_HD void load_interleaved_bytes(const T* a, const T* b, int count, Bf16Pairs* first,
                                       Bf16Pairs* second, std::integer_sequence<int, kIndex...>) {
   const auto load = [&](const T* p) {
-    return bit_cast<RawI8>(
-        _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(first_lanes(count), p)));
+    return bit_cast<RawI8>(_mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(first_lanes(count), p)));
   };
   // The pairs of channels 4 i to 4 i + 3 for *first, then those 16 channels on for *second.
   constexpr RawI8 kOrder = {static_cast<int8_t>(kIndex / 16 * 4 + kIndex % 8 / 2 +
                                                 kIndex % 16 / 8 * 16 + kIndex % 2 * 64)...};
-  const __m512i x = _mm512_permutex2var_epi8(
-      bit_cast<__m512i>(load(a)), bit_cast<__m512i>(kOrder), bit_cast<__m512i>(load(b)));
+  const __m512i x = _mm512_permutex2var_epi8(bit_cast<__m512i>(load(a)), bit_cast<__m512i>(kOrder),
+                                             bit_cast<__m512i>(load(b)));
   widen_bytes<T>(bit_cast<RawI8>(x), first, second);
 }
 

@@ -74,9 +74,8 @@ struct Bf16Arithmetic {
   // quarters[r][part]: products of q_r and some keys, the part-th of the tile, added up as far as
   // add_blocks() wants.
   template <int kRows>
-  PAGODA_HD static void dot_keys(const T* const (&keys)[kKeys], const BFloat16* q,
-                                 int32_t q_stride, int32_t head_dim, int part,
-                                 F32 (*quarters)[kBlocks]) {
+  PAGODA_HD static void dot_keys(const T* const (&keys)[kKeys], const BFloat16* q, int32_t q_stride,
+                                 int32_t head_dim, int part, F32 (*quarters)[kBlocks]) {
     F32 sum[kRows][kKeys];
     for (int r = 0; r < kRows; ++r) {
       for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);

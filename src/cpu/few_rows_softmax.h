@@ -3,6 +3,7 @@
 #define PAGODA_CPU_FEW_ROWS_SOFTMAX_H_
 
 #include "cpu/few_rows_tile.h"
+#include "cpu/lane_blocks.h"
 #include "plan/item_rows.h"
 #include "semantics/score.h"
 #include "semantics/softmax.h"
@@ -10,8 +11,8 @@
 namespace pagoda::cpu {
 namespace {
 
-// Rows while keys are added to them: their largest logits, in natural units, and the sums of weights
-// relative to these.
+// Rows while keys are added to them: their largest logits, in natural units, and the sums of
+// weights relative to these.
 struct RunningRows {
   float* max;
   float* sum;
@@ -74,8 +75,7 @@ PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kTileVectors],
     }
   }
   const F32 tile_sum = fold_blocks(fold_lanes(of_row, Add()), Add());
-  const F32 factor =
-      select(old_max < max, softmax_weight(old_max, anchors, to_log2), F32(1.0f));
+  const F32 factor = select(old_max < max, softmax_weight(old_max, anchors, to_log2), F32(1.0f));
   store_block<kCount>(max, rows.max);
   store_block<kCount>(load_block<kCount>(rows.sum) * factor + tile_sum, rows.sum);
   store_block<kCount>(factor, factors);

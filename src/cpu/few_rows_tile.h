@@ -6,6 +6,7 @@
 #include "core/arith.h"
 #include "core/paged_kv.h"
 #include "cpu/kernels.h"
+#include "cpu/lane_blocks.h"
 #include "cpu/load_rows.h"
 #include "cpu/simd.h"
 
