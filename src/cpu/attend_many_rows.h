@@ -44,6 +44,7 @@ class ManyRows {
   PAGODA_HD ManyRows(const AttentionParams& params, const WorkItem& item, Scratch scratch)
       : params_(params),
         rows_(params, item),
+        gap_(hidden_gap(rows_.rule, rows_.q_pos(0))),
         kv_head_(item.kv_head),
         head_dim_(params.head_dim),
         scale_(logit_scale(params, item.seq, item.kv_head)),
@@ -61,12 +62,12 @@ class ManyRows {
 
   void run(KvRange kv) {
     for (int32_t b = 0; b < num_bands_; ++b) start_band(b);
-    for (KvRange keys = strip_at(kv, kv.begin); !keys.empty(); keys = strip_at(kv, keys.end)) {
-      s_.strip.template load<Arithmetic>(params_, request(keys), k_, v_);
-      const StripRequest next = request(strip_at(kv, keys.end));
-      for (int32_t b = 0; b < num_bands_; ++b) {
-        attend_band(b, next);
-      }
+    StripRequest strip = request(strip_at(kv, kv.begin));
+    while (!strip.keys.empty()) {
+      s_.strip.template load<Arithmetic>(params_, strip, k_, v_);
+      const StripRequest next = request(strip_at(kv, strip.keys.end));
+      for (int32_t b = 0; b < num_bands_; ++b) attend_band(b, next);
+      strip = next;
     }
   }
 
@@ -168,7 +169,7 @@ class ManyRows {
 
   // The strip that begins at `key`, or past what no row sees; strips end on one grid for all items.
   PAGODA_HD KvRange strip_at(KvRange kv, int32_t key) const {
-    const int32_t begin = past_gap(hidden_gap(rows_.rule, rows_.q_pos(0)), key, kStripKeys);
+    const int32_t begin = past_gap(gap_, key, kStripKeys);
     return {begin, min_of(round_down(begin, kStripKeys) + kStripKeys, kv.end)};
   }
 
@@ -192,7 +193,7 @@ class ManyRows {
                           ? (masked ? softmax<true, true>(&band) : softmax<true, false>(&band))
                           : (masked ? softmax<false, true>(&band) : softmax<false, false>(&band));
     float* out = band_array(out_, index);
-    Arithmetic::weigh_values(weights_, v_, num_keys_, head_dim_, grew ? s_.factor : nullptr, out);
+    weigh_values<Arithmetic>(weights_, v_, num_keys_, head_dim_, grew ? s_.factor : nullptr, out);
     if (strip.num_infinite > 0) add_infinite(out);
   }
 
@@ -320,6 +321,7 @@ class ManyRows {
 
   const AttentionParams& params_;
   const ItemRows rows_;
+  const KvRange gap_;  // keys that no row sees, among those that some do
   const int32_t kv_head_;
   const int32_t head_dim_;
   const float scale_;

@@ -3,6 +3,7 @@
 #ifndef PAGODA_CPU_MANY_ROWS_BAND_H_
 #define PAGODA_CPU_MANY_ROWS_BAND_H_
 
+#include "core/arith.h"
 #include "cpu/simd.h"
 #include "semantics/mask.h"
 
@@ -45,18 +46,48 @@ struct KeySums {
   F32 of[kKeyUnroll][kBandVectors];
 };
 
+// What both loops below are made of, by Arithmetic (many_rows_f32.h, many_rows_bf16.h):
+//   Vector, load(p), broadcast(p)   kSpan elements of q, K, V or weights in each 32-bit lane
+//   multiply(a, b, sum)             adds the products of each lane's elements to its sum
+
+// Dots of kKeyUnroll keys over num_channels, at most kRunChannels.
+template <class Arithmetic>
+PAGODA_HD KeySums multiply_run(const typename Arithmetic::Element* q,
+                               const typename Arithmetic::Element* k, int32_t stride,
+                               int32_t num_channels) {
+  constexpr int32_t kSpan = Arithmetic::kSpan;
+  KeySums sums;
+  for (auto& key : sums.of) {
+    for (F32& x : key) x = F32(0.0f);
+  }
+#pragma GCC unroll 4
+  for (int32_t d = 0; d < num_channels; d += kSpan) {
+    typename Arithmetic::Vector query[kBandVectors];
+    for (int v = 0; v < kBandVectors; ++v) {
+      query[v] = Arithmetic::load(q + d * kBandRows + v * kLanes * kSpan);
+    }
+    for (int j = 0; j < kKeyUnroll; ++j) {
+      const auto key = Arithmetic::broadcast(k + j * stride + d);
+      for (int v = 0; v < kBandVectors; ++v) {
+        sums.of[j][v] = Arithmetic::multiply(key, query[v], sums.of[j][v]);
+      }
+    }
+  }
+  return sums;
+}
+
 // scores[key][row] = dot(k, q) for kKeyUnroll keys. Dots are summed in runs of channels: a large
 // product then costs low bits in the sums of its own run only, not in all that follow.
-// Arithmetic: see many_rows_f32.h.
 template <class Arithmetic>
 PAGODA_HD void multiply_keys(const typename Arithmetic::Element* q,
                              const typename Arithmetic::Element* k, int32_t head_dim,
                              float (*scores)[kBandRows]) {
   constexpr int32_t kRun = Arithmetic::kRunChannels;
-  KeySums total = Arithmetic::multiply_run(q, k, head_dim, min_of(kRun, head_dim));
+  const int32_t stride = Arithmetic::row_stride(head_dim);
+  KeySums total = multiply_run<Arithmetic>(q, k, stride, min_of(kRun, head_dim));
   for (int32_t d = kRun; d < head_dim; d += kRun) {
     const KeySums run =
-        Arithmetic::multiply_run(q + d * kBandRows, k + d, head_dim, min_of(kRun, head_dim - d));
+        multiply_run<Arithmetic>(q + d * kBandRows, k + d, stride, min_of(kRun, head_dim - d));
     for (int j = 0; j < kKeyUnroll; ++j) {
       for (int v = 0; v < kBandVectors; ++v) total.of[j][v] = total.of[j][v] + run.of[j][v];
     }
@@ -85,6 +116,35 @@ struct OutBlock {
     }
   }
 };
+
+// out[d][row] = out[d][row] * factor[row] + sum over keys of weights[key][row] * v[key][d]; no
+// factor is one of 1. weights, v: as Arithmetic stores them, kSpan keys in each lane.
+template <class Arithmetic>
+void weigh_values(const typename Arithmetic::Element* weights,
+                  const typename Arithmetic::Element* v, int32_t num_keys, int32_t head_dim,
+                  const float* factor, float* out) {
+  constexpr int32_t kSpan = Arithmetic::kSpan;
+  const int32_t num_steps = ceil_div(num_keys, kSpan);
+  const int32_t stride = kSpan * Arithmetic::row_stride(head_dim);
+  for (int32_t d = 0; d < head_dim; d += kUnroll) {
+    OutBlock block(out + d * kBandRows, factor);
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < num_steps; ++i) {
+      const auto* value = v + i * stride + d * kSpan;
+      typename Arithmetic::Vector weight[kBandVectors];
+      for (int b = 0; b < kBandVectors; ++b) {
+        weight[b] = Arithmetic::load(weights + (i * kBandRows + b * kLanes) * kSpan);
+      }
+      for (int j = 0; j < kUnroll; ++j) {
+        const auto channel = Arithmetic::broadcast(value + j * kSpan);
+        for (int b = 0; b < kBandVectors; ++b) {
+          block.sum[j][b] = Arithmetic::multiply(channel, weight[b], block.sum[j][b]);
+        }
+      }
+    }
+    block.store(out + d * kBandRows);
+  }
+}
 
 }  // namespace
 }  // namespace pagoda::cpu

@@ -15,10 +15,17 @@ namespace {
 
 struct ManyRowsBf16 {
   using Element = BFloat16;
+  using Vector = Bf16Pairs;
+  static constexpr int32_t kSpan = 2;
+  static constexpr int32_t kRunChannels = 32;
   template <class T>
   static constexpr bool kHolds = kHeldByBf16<T>;
 
   PAGODA_HD static int32_t row_stride(int32_t head_dim) { return round_up(head_dim, kBf16Lanes); }
+
+  PAGODA_HD static Bf16Pairs load(const BFloat16* p) { return Bf16Pairs::load(p); }
+  PAGODA_HD static Bf16Pairs broadcast(const BFloat16* p) { return Bf16Pairs::broadcast(p); }
+  PAGODA_HD static F32 multiply(Bf16Pairs a, Bf16Pairs b, F32 sum) { return dot(a, b, sum); }
 
   // k: [kStripKeys][row_stride].
   template <class T>
@@ -51,30 +58,6 @@ struct ManyRowsBf16 {
     }
   }
 
-  static constexpr int32_t kRunChannels = 32;
-
-  // As ManyRowsF32's.
-  PAGODA_HD static KeySums multiply_run(const BFloat16* q, const BFloat16* k, int32_t head_dim,
-                                        int32_t num_channels) {
-    const int32_t stride = row_stride(head_dim);
-    KeySums sums;
-    for (auto& key : sums.of) {
-      for (F32& x : key) x = F32(0.0f);
-    }
-#pragma GCC unroll 4
-    for (int32_t d = 0; d < num_channels; d += 2) {
-      Bf16Pairs query[kBandVectors];
-      for (int v = 0; v < kBandVectors; ++v) {
-        query[v] = Bf16Pairs::load(q + d * kBandRows + v * kBf16Lanes);
-      }
-      for (int j = 0; j < kKeyUnroll; ++j) {
-        const Bf16Pairs key = Bf16Pairs::broadcast(k + j * stride + d);
-        for (int v = 0; v < kBandVectors; ++v) sums.of[j][v] = dot(key, query[v], sums.of[j][v]);
-      }
-    }
-    return sums;
-  }
-
   // weights: [kStripKeys / 2][kBandRows] pairs of two keys.
   PAGODA_HD static void store_weights(const F32 (&weight)[2][kBandVectors], int32_t i,
                                       BFloat16* weights) {
@@ -85,31 +68,6 @@ struct ManyRowsBf16 {
   }
   PAGODA_HD static float weight(const BFloat16* weights, int32_t i, int32_t lane) {
     return to_float(weights[(i / 2 * kBandRows + lane) * 2 + i % 2]);
-  }
-
-  // As ManyRowsF32's.
-  static void weigh_values(const BFloat16* weights, const BFloat16* v, int32_t num_keys,
-                           int32_t head_dim, const float* factor, float* out) {
-    const int32_t num_pairs = ceil_div(num_keys, 2);
-    const int32_t stride = 2 * row_stride(head_dim);
-    for (int32_t d = 0; d < head_dim; d += kUnroll) {
-      OutBlock block(out + d * kBandRows, factor);
-#pragma GCC unroll 4
-      for (int32_t i = 0; i < num_pairs; ++i) {
-        const BFloat16* value = v + i * stride + 2 * d;
-        Bf16Pairs weight[kBandVectors];
-        for (int b = 0; b < kBandVectors; ++b) {
-          weight[b] = Bf16Pairs::load(weights + 2 * i * kBandRows + b * kBf16Lanes);
-        }
-        for (int j = 0; j < kUnroll; ++j) {
-          const Bf16Pairs channel = Bf16Pairs::broadcast(value + 2 * j);
-          for (int b = 0; b < kBandVectors; ++b) {
-            block.sum[j][b] = dot(channel, weight[b], block.sum[j][b]);
-          }
-        }
-      }
-      block.store(out + d * kBandRows);
-    }
   }
 };
 
