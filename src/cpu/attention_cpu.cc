@@ -158,12 +158,10 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   Status status;
   const CpuPlan* cpu_plan = read_plan(params, plan, &status);
   if (cpu_plan == nullptr) return status;
-  const int32_t workers = execution.parallel_for != nullptr ? execution.parallel_for->num_workers
-                                                            : default_parallel_for().num_workers;
+  const int32_t workers = pool_of(execution).num_workers;
   if (workers > cpu_plan->num_workers) {
     return {StatusCode::kInvalidArgument, "execution: got a pool of " + std::to_string(workers) +
-                                              " workers, the plan was made "
-                                              "for " +
+                                              " workers, the plan was made for " +
                                               std::to_string(cpu_plan->num_workers) +
                                               "; plan with the same pool"};
   }

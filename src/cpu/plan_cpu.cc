@@ -112,11 +112,6 @@ bool runs_before(const WorkItem& a, const WorkItem& b) {
          std::tuple(-b.cost, b.seq, b.row_begin, b.kv_head, b.kv_begin);
 }
 
-int32_t num_workers_of(const Execution& execution) {
-  return execution.parallel_for != nullptr ? execution.parallel_for->num_workers
-                                           : default_parallel_for().num_workers;
-}
-
 Status check_default_pool() {
   const std::string& error = default_pool_error();
   return error.empty() ? Status{} : Status{StatusCode::kInvalidArgument, error};
@@ -174,7 +169,7 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
                         .num_q_heads = params.num_q_heads,
                         .num_kv_heads = params.num_kv_heads,
                         .head_dim = params.head_dim,
-                        .num_workers = num_workers_of(execution)};
+                        .num_workers = pool_of(execution).num_workers};
   const PlanConfig config = plan_config(params.split_policy, params.fixed_split_keys,
                                         few_rows_heads(params.kv.k, params.num_kv_heads));
   const Layout where = layout(config, sizes);

@@ -19,12 +19,16 @@ const ParallelFor& default_parallel_for();
 // pool fail with it.
 const std::string& default_pool_error();
 
-// Runs task(i, worker) for i in [0, num_tasks) on `execution`'s pool or the default one.
+// The caller's, or else the library's own.
+inline const ParallelFor& pool_of(const Execution& execution) {
+  return execution.parallel_for != nullptr ? *execution.parallel_for : default_parallel_for();
+}
+
+// Runs task(i, worker) for i in [0, num_tasks) on pool_of(execution).
 template <class Task>
 void parallel_for(const Execution& execution, int64_t num_tasks, Task&& task) {
   if (num_tasks <= 0) return;
-  const ParallelFor& pool =
-      execution.parallel_for != nullptr ? *execution.parallel_for : default_parallel_for();
+  const ParallelFor& pool = pool_of(execution);
   const ParallelTask call = [](void* context, int64_t index, int32_t worker) {
     (*static_cast<std::remove_reference_t<Task>*>(context))(index, worker);
   };
