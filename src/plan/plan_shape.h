@@ -18,13 +18,12 @@ struct PlanShape {
   int32_t window_right;
   int32_t chunk_size;
   int32_t chunk_lookback;
-  int32_t prefix_window_left;
+  int32_t prefix_window_left;  // -1 without prefix_lens
   int32_t max_ranges;
   bool causal;
   bool clamp_ranges_to_window_left;
   // Layers may have these in other places, but all or none of them.
   bool has_causal_per_seq;
-  bool has_prefix_lens;
   bool has_ranges;
   bool has_tree;
   SplitPolicy split_policy;
@@ -50,7 +49,6 @@ inline PlanShape plan_shape(const AttentionParams& params) {
           .causal = params.mask.causal,
           .clamp_ranges_to_window_left = params.mask.clamp_ranges_to_window_left,
           .has_causal_per_seq = params.mask.causal_per_seq != nullptr,
-          .has_prefix_lens = params.mask.prefix_lens != nullptr,
           .has_ranges = params.mask.bidirectional_ranges != nullptr,
           .has_tree = params.mask.tree_words != nullptr,
           .split_policy = params.split_policy,
