@@ -1,7 +1,8 @@
 # THE list of compiled attention kernels. Each row becomes one generated .cu, compiled by itself, and
 # one line of the table in attention_kernels.inc. Fewer, for a quick build:
-#   -DPAGODA_CUDA_DTYPES=BFloat16 -DPAGODA_CUDA_HEAD_DIMS=128
-set(PAGODA_CUDA_DTYPES BFloat16 Float16 CACHE STRING "Types of q, K and V with CUDA kernels")
+#   -DPAGODA_CUDA_KV_DTYPES=BFloat16 -DPAGODA_CUDA_HEAD_DIMS=128
+set(PAGODA_CUDA_KV_DTYPES BFloat16 Float16 Float8E4M3 Float8E5M2 int8_t
+    CACHE STRING "Types of K and V with CUDA kernels")
 set(PAGODA_CUDA_HEAD_DIMS 64 128 256 CACHE STRING "head_dims with CUDA kernels, ascending")
 
 set(generated ${CMAKE_CURRENT_BINARY_DIR}/generated)
@@ -9,7 +10,7 @@ set(PAGODA_KERNEL_INSTANCES)
 set(table "")
 set(prefill_table "")
 foreach(head_dim ${PAGODA_CUDA_HEAD_DIMS})
-  foreach(type ${PAGODA_CUDA_DTYPES})
+  foreach(type ${PAGODA_CUDA_KV_DTYPES})
     # First the kernel of plain logits and masks, then the one that has every feature.
     foreach(plain true false)
       if(plain)
@@ -23,7 +24,7 @@ foreach(head_dim ${PAGODA_CUDA_HEAD_DIMS})
       string(APPEND table "PAGODA_KERNEL(kAttention_${name})\n")
     endforeach()
     # Prefill on wgmma, where its tiles fit.
-    if(head_dim LESS_EQUAL 128)
+    if(head_dim LESS_EQUAL 128 AND type MATCHES "Float16$")
       set(name ${type}_${head_dim})
       set(instance ${generated}/prefill_${name}.cu)
       configure_file(${PROJECT_SOURCE_DIR}/cmake/prefill_instance.cu.in ${instance} @ONLY)

@@ -13,6 +13,7 @@ constexpr Device kDevice{DeviceType::kCuda, 0};
 // Copies of a batch together exceed the L2 by far.
 constexpr double kRotatedBytes = 1e9;
 constexpr int kMaxCopies = 24;
+constexpr float kInt8Scale = 1.0f / 64.0f;
 
 uint16_t to_bf16(float x) {
   uint32_t bits;
@@ -26,9 +27,7 @@ int32_t num_pages_of(const Sequence& s, int32_t page_size) {
 
 }  // namespace
 
-DeviceBatch::DeviceBatch(const Workload& workload) : values_(1 << 22) {
-  std::normal_distribution<float> normal;
-  for (uint16_t& x : values_) x = to_bf16(normal(random_));
+DeviceBatch::DeviceBatch(const Workload& workload) {
   const int copies = std::clamp(static_cast<int>(kRotatedBytes / workload.bytes()), 1, kMaxCopies);
   for (int i = 0; i < copies; ++i) add_copy(workload);
 }
@@ -52,16 +51,42 @@ T* DeviceBatch::upload(const std::vector<T>& host) {
   return device;
 }
 
-TensorView DeviceBatch::random_tensor(std::initializer_list<int64_t> shape) {
-  TensorView view = TensorView::contiguous(nullptr, DType::kBFloat16, shape, kDevice);
-  const auto count = static_cast<size_t>(view.num_elements());
-  auto* data = static_cast<uint16_t*>(allocate(count * sizeof(uint16_t)));
-  for (size_t begin = 0; begin < count; begin += values_.size()) {
-    const size_t part = std::min(values_.size(), count - begin);
-    check(
-        cudaMemcpy(data + begin, values_.data(), part * sizeof(uint16_t), cudaMemcpyHostToDevice));
+// bf16 of a normal distribution; 8-bit floats below 2, int8 of all values.
+std::vector<uint8_t> DeviceBatch::random_values(DType dtype) {
+  constexpr size_t kBytes = 1 << 23;
+  std::vector<uint8_t> bytes(kBytes);
+  if (dtype == DType::kBFloat16) {
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < kBytes; i += 2) {
+      const uint16_t x = to_bf16(normal(random_));
+      std::memcpy(&bytes[i], &x, sizeof(x));
+    }
+  } else {
+    const uint32_t kept = dtype == DType::kInt8 ? 0xff : 0xbf;
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_() & kept);
+  }
+  return bytes;
+}
+
+// The same values again and again.
+TensorView DeviceBatch::random_tensor(DType dtype, std::initializer_list<int64_t> shape) {
+  auto [values, is_new] = values_.try_emplace(dtype);
+  if (is_new) values->second = random_values(dtype);
+  const std::vector<uint8_t>& part = values->second;
+  TensorView view = TensorView::contiguous(nullptr, dtype, shape, kDevice);
+  const size_t bytes = static_cast<size_t>(view.num_elements()) * size_of(dtype);
+  auto* data = static_cast<uint8_t*>(allocate(bytes));
+  for (size_t begin = 0; begin < bytes; begin += part.size()) {
+    check(cudaMemcpy(data + begin, part.data(), std::min(part.size(), bytes - begin),
+                     cudaMemcpyHostToDevice));
   }
   view.data = data;
+  return view;
+}
+
+TensorView DeviceBatch::token_scales(std::initializer_list<int64_t> shape) {
+  TensorView view = TensorView::contiguous(nullptr, DType::kFloat32, shape, kDevice);
+  view.data = upload(std::vector<float>(static_cast<size_t>(view.num_elements()), kInt8Scale));
   return view;
 }
 
@@ -89,10 +114,16 @@ void DeviceBatch::add_copy(const Workload& w) {
   }
 
   AttentionProblem problem;
-  problem.q = random_tensor({w.num_tokens(), w.num_q_heads, w.head_dim});
-  problem.out = random_tensor({w.num_tokens(), w.num_q_heads, w.head_dim});
-  problem.kv.k_pages = random_tensor({num_pages, w.page_size, w.num_kv_heads, w.head_dim});
-  problem.kv.v_pages = random_tensor({num_pages, w.page_size, w.num_kv_heads, w.head_dim});
+  problem.q = random_tensor(DType::kBFloat16, {w.num_tokens(), w.num_q_heads, w.head_dim});
+  problem.out = random_tensor(DType::kBFloat16, {w.num_tokens(), w.num_q_heads, w.head_dim});
+  for (TensorView* pages : {&problem.kv.k_pages, &problem.kv.v_pages}) {
+    *pages = random_tensor(w.kv_dtype, {num_pages, w.page_size, w.num_kv_heads, w.head_dim});
+  }
+  if (w.kv_dtype == DType::kInt8) {
+    for (TensorView* scales : {&problem.kv.k_token_scale, &problem.kv.v_token_scale}) {
+      *scales = token_scales({num_pages, w.page_size, w.num_kv_heads});
+    }
+  }
   problem.kv.block_table =
       TensorView::contiguous(upload(table), DType::kInt32, {num_seqs, max_pages}, kDevice);
   problem.cu_seqlens_q =

@@ -3,6 +3,7 @@
 #define PAGODA_BENCH_GPU_DEVICE_BATCH_H_
 
 #include <cstdint>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -27,11 +28,13 @@ class DeviceBatch {
   void* allocate(size_t bytes);
   template <class T>
   T* upload(const std::vector<T>& host);
-  TensorView random_tensor(std::initializer_list<int64_t> shape);
+  TensorView random_tensor(DType dtype, std::initializer_list<int64_t> shape);
+  TensorView token_scales(std::initializer_list<int64_t> shape);
+  std::vector<uint8_t> random_values(DType dtype);
   void add_copy(const Workload& workload);
 
   std::mt19937 random_{1};
-  std::vector<uint16_t> values_;  // bf16, repeated to fill tensors
+  std::map<DType, std::vector<uint8_t>> values_;
   std::vector<void*> memory_;
   std::vector<AttentionProblem> problems_;
 };

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -20,6 +21,7 @@ namespace {
 struct Options {
   std::string workloads = "bench/workloads.json";
   std::string only;
+  DType kv_dtype = DType::kBFloat16;
   std::string json;
   // Measured ceilings of one H200; other cards have others.
   double terabytes_per_second = 4.45;
@@ -72,7 +74,7 @@ void run(const Options& options) {
   cudaStream_t stream;
   check(cudaStreamCreate(&stream));
   nlohmann::json report = {{"device", device.name}, {"results", nlohmann::json::array()}};
-  for (const Workload& w : load_workloads(options.workloads)) {
+  for (const Workload& w : load_workloads(options.workloads, options.kv_dtype)) {
     if (w.name.find(options.only) == std::string::npos) continue;
     const Result result = time_workload(w, stream);
     const double roof_us =
@@ -100,6 +102,13 @@ int main(int argc, char** argv) {
   CLI::App app{"Times the CUDA backend in captured graphs, with cold caches."};
   app.add_option("--workloads", options.workloads, "the list")->capture_default_str();
   app.add_option("--only", options.only, "only workloads whose name holds this");
+  const std::map<std::string, pagoda::DType> kv_dtypes{{"bf16", pagoda::DType::kBFloat16},
+                                                       {"e4m3", pagoda::DType::kFloat8E4M3},
+                                                       {"e5m2", pagoda::DType::kFloat8E5M2},
+                                                       {"int8", pagoda::DType::kInt8}};
+  app.add_option("--kv-dtype", options.kv_dtype, "type of K and V; int8 has scales per token")
+      ->transform(CLI::CheckedTransformer(kv_dtypes))
+      ->default_str("bf16");
   app.add_option("--json", options.json, "write the results to this file too");
   app.add_option("--tbs", options.terabytes_per_second, "measured read bandwidth, TB/s")
       ->capture_default_str();

@@ -8,7 +8,8 @@
 namespace pagoda::bench {
 namespace {
 
-constexpr double kElementBytes = 2.0;  // bf16
+constexpr double kElementBytes = 2.0;  // of q and out
+constexpr double kScaleBytes = 4.0;
 
 }  // namespace
 
@@ -23,7 +24,10 @@ double Workload::bytes() const {
   for (const Sequence& s : sequences) {
     keys += window_left < 0 ? s.k_len : std::min(s.k_len, window_left + s.q_len);
   }
-  const double kv = 2.0 * keys * num_kv_heads * head_dim * kElementBytes;
+  const double row_bytes = kv_dtype == DType::kBFloat16
+                               ? 2.0 * head_dim
+                               : head_dim + (kv_dtype == DType::kInt8 ? kScaleBytes : 0.0);
+  const double kv = 2.0 * keys * num_kv_heads * row_bytes;
   const double q_and_out =
       2.0 * static_cast<double>(num_tokens()) * num_q_heads * head_dim * kElementBytes;
   return kv + q_and_out;
@@ -40,7 +44,7 @@ double Workload::flops() const {
   return 4.0 * pairs * num_q_heads * head_dim;
 }
 
-std::vector<Workload> load_workloads(const std::string& path) {
+std::vector<Workload> load_workloads(const std::string& path, DType kv_dtype) {
   std::ifstream file(path);
   if (!file) throw std::runtime_error("workloads: cannot open " + path);
   std::vector<Workload> workloads;
@@ -52,6 +56,7 @@ std::vector<Workload> load_workloads(const std::string& path) {
                .head_dim = row.at("head_dim"),
                .page_size = row.at("page_size"),
                .window_left = row.at("window_left"),
+               .kv_dtype = kv_dtype,
                .sequences = {}};
     for (const nlohmann::json& run : row.at("sequences")) {
       w.sequences.insert(w.sequences.end(), run.at(0).get<size_t>(), {run.at(1), run.at(2)});

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "pagoda/types.h"
+
 namespace pagoda::bench {
 
 struct Sequence {
@@ -13,7 +15,7 @@ struct Sequence {
   int32_t k_len;  // counts the query's tokens
 };
 
-// Causal, bf16.
+// Causal; q and out are bf16.
 struct Workload {
   std::string name;
   int32_t num_q_heads;
@@ -21,16 +23,17 @@ struct Workload {
   int32_t head_dim;
   int32_t page_size;
   int32_t window_left;  // -1 = none
+  DType kv_dtype;
   std::vector<Sequence> sequences;
 
   int64_t num_tokens() const;
-  // K and V of visible keys once, q and out once.
+  // K and V of visible keys once, with their tokens' scales if they are int8; q and out once.
   double bytes() const;
   // 4 * head_dim for each visible (query head, query, key).
   double flops() const;
 };
 
-std::vector<Workload> load_workloads(const std::string& path);
+std::vector<Workload> load_workloads(const std::string& path, DType kv_dtype);
 
 }  // namespace pagoda::bench
 

@@ -35,6 +35,10 @@ PAGODA_HD int64_t row_offset(const PagesParams& pages, TokenSlot slot, int32_t k
          kv_head * pages.head_stride;
 }
 
+PAGODA_HD bool has_token_scales(const PagedKvParams& kv) {
+  return kv.k_token_scale.data != nullptr;
+}
+
 PAGODA_HD float* scale_address(const TokenScaleParams& scale, TokenSlot slot, int32_t kv_head) {
   return scale.data + slot.page * scale.page_stride + slot.offset * scale.token_stride +
          kv_head * scale.head_stride;

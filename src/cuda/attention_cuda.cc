@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/paged_kv.h"
 #include "cuda/backend_cuda.h"
 #include "cuda/device_guard.h"
 #include "cuda/kernels/combine.h"
@@ -58,26 +59,32 @@ Status count_sms(int32_t device, int32_t* num_sms) {
 }
 
 constexpr const char* kNoKernel =
-    "head_dim: this build compiled no CUDA kernel for it (PAGODA_CUDA_HEAD_DIMS)";
+    "head_dim: this build compiled no CUDA kernel for it and k_pages' dtype "
+    "(PAGODA_CUDA_HEAD_DIMS, PAGODA_CUDA_KV_DTYPES)";
 
 bool is_plain(const AttentionParams& params) {
   return is_plain_score(params.score) && is_interval(params.mask);
 }
 
 const AttentionKernel* find_kernel(const AttentionParams& params) {
-  return find_attention_kernel(params.q.dtype, params.head_dim, is_plain(params));
+  // The plain one takes the largest dot for the largest logit, and has token scales for int8 only.
+  const bool has_scales = has_token_scales(params.kv) && params.kv.dtype != DType::kInt8;
+  const bool plain = is_plain(params) && params.score.softmax_scale >= 0.0f && !has_scales;
+  return find_attention_kernel(params.kv.dtype, params.head_dim, plain);
 }
 
 // Null if it does not compute this problem: it knows plain logits with a positive scale, interval
-// masks, and no batch invariance.
+// masks, 16-bit types, and no batch invariance.
 const PrefillKernel* find_prefill(const AttentionParams& params) {
   const bool has_positive_scale = params.score.softmax_scale > 0.0f &&
                                   params.q_scale.data == nullptr &&
                                   params.kv.k_scale.data == nullptr;
-  if (!is_plain(params) || !has_positive_scale || params.split_policy == SplitPolicy::kFixed) {
+  const bool has_fp8_out = params.out.dtype == DType::kFloat8E4M3;
+  if (!is_plain(params) || !has_positive_scale || has_fp8_out ||
+      params.split_policy == SplitPolicy::kFixed) {
     return nullptr;
   }
-  const PrefillKernel* kernel = find_prefill_kernel(params.q.dtype, params.head_dim);
+  const PrefillKernel* kernel = find_prefill_kernel(params.kv.dtype, params.head_dim);
   // Both kernels' partial results have the same columns.
   return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
 }
@@ -88,12 +95,9 @@ Status check_supported(const AttentionParams& params) {
   auto require = [&](bool there, const char* reason) {
     if (!there) reasons += std::string(reasons.empty() ? "" : "; ") + reason;
   };
-  const bool is_16_bit = params.q.dtype == DType::kBFloat16 || params.q.dtype == DType::kFloat16;
-  require(is_16_bit, "q: the CUDA backend takes bf16 and f16");
-  require(params.kv.dtype == params.q.dtype,
-          "k_pages: the CUDA backend takes q's dtype only, no quantised KV yet");
-  require(params.out.dtype != DType::kFloat8E4M3, "out: the CUDA backend has no fp8 output yet");
-  require(!is_16_bit || find_kernel(params) != nullptr, kNoKernel);
+  const bool is_f32 = params.q.dtype == DType::kFloat32;
+  require(!is_f32, "q: got float32, the CUDA backend takes bf16, f16 and e4m3");
+  require(is_f32 || find_kernel(params) != nullptr, kNoKernel);
   if (reasons.empty()) return {};
   return {StatusCode::kUnsupported, reasons};
 }

@@ -29,10 +29,10 @@ std::span<const PrefillKernel* const> prefill_kernels() {
   return std::span(kKernels).first(std::size(kKernels) - 1);
 }
 
-const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool plain) {
+const AttentionKernel* find_attention_kernel(DType kv_dtype, int32_t head_dim, bool plain) {
   for (const AttentionKernel* kernel : attention_kernels()) {
     const bool has_features = plain || !kernel->plain;
-    if (kernel->dtype == dtype && kernel->head_dim >= head_dim && has_features) return kernel;
+    if (kernel->kv_dtype == kv_dtype && kernel->head_dim >= head_dim && has_features) return kernel;
   }
   return nullptr;
 }

@@ -9,13 +9,13 @@
 namespace pagoda::cuda {
 
 struct KvBoxes {
-  TensorMap k;  // dimensions: column in its panel, token, panel of 64 columns, head, page
+  TensorMap k;  // dimensions: column in its panel, token, panel of 128 bytes, head, page
   TensorMap v;
   // A box has 2^log2_keys keys, the largest power of two up to 64 that divides the page size, so
-  // a tile of 64 keys is a whole number of boxes.
+  // a tile of 64 or 128 keys is a whole number of boxes.
   int32_t log2_keys;
-  // Where head_dim is no multiple of 64, the last panel's missing columns must arrive as zeros:
-  // then columns are one dimension of the map, and every panel is a box of its own.
+  // Where a row does not fill its last panel, the missing columns must arrive as zeros: then
+  // columns are one dimension of the map, and every panel is a box of its own.
   int32_t panel_by_panel;
 };
 

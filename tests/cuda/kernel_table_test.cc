@@ -25,10 +25,11 @@ void expect_fits(int32_t ctas_per_sm, int32_t threads, int32_t smem_bytes) {
 TEST(KernelTable, AttentionKernelsFitAsOftenAsTheySay) {
   for (const AttentionKernel* kernel : attention_kernels()) {
     std::printf("%s head_dim<=%d%s: %d threads, %d bytes of shared memory, %d CTAs an SM\n",
-                dtype_name(kernel->dtype).c_str(), kernel->head_dim, kernel->plain ? ", plain" : "",
-                kernel->threads, kernel->smem_bytes, kernel->ctas_per_sm);
+                dtype_name(kernel->kv_dtype).c_str(), kernel->head_dim,
+                kernel->plain ? ", plain" : "", kernel->threads, kernel->smem_bytes,
+                kernel->ctas_per_sm);
     expect_fits(kernel->ctas_per_sm, kernel->threads, kernel->smem_bytes);
-    EXPECT_EQ(find_attention_kernel(kernel->dtype, kernel->head_dim, kernel->plain), kernel);
+    EXPECT_EQ(find_attention_kernel(kernel->kv_dtype, kernel->head_dim, kernel->plain), kernel);
   }
 }
 
@@ -44,7 +45,7 @@ TEST(KernelTable, PrefillKernelsFit) {
 
 TEST(KernelTable, SmallerHeadDimsTakeTheNextKernel) {
   for (const AttentionKernel* kernel : attention_kernels()) {
-    EXPECT_EQ(find_attention_kernel(kernel->dtype, kernel->head_dim - 8, kernel->plain), kernel);
+    EXPECT_EQ(find_attention_kernel(kernel->kv_dtype, kernel->head_dim - 8, kernel->plain), kernel);
   }
 }
 

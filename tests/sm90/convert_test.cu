@@ -10,10 +10,13 @@
 namespace pagoda::testing {
 namespace {
 
+// Even pairs alone, odd ones as the upper half of a register.
 __global__ void expand_pairs(const uint16_t* pairs, int size, uint32_t* e4m3, uint32_t* e5m2) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= size) return;
-  e4m3[i] = sm90::e4m3x2_to_f16x2(pairs[i]);
+  uint32_t low, high;
+  sm90::e4m3x4_to_f16x4(pairs[i] * 0x10001u, low, high);
+  e4m3[i] = i % 2 == 0 ? sm90::e4m3x2_to_f16x2(pairs[i]) : low == high ? high : ~high;
   e5m2[i] = sm90::e5m2x2_to_f16x2(pairs[i]);
 }
 
@@ -70,6 +73,21 @@ void test_expansion(Suite& suite) {
                    "e5m2 code " + std::to_string(code) + " became " + std::to_string(to_float(b)));
     }
   }
+}
+
+__global__ void move_and_subtract(uint32_t* out) {
+  out[0] = sm90::permute_bytes(0x33221100u, 0x77665544u, 0x5207);
+  out[1] = sm90::subtract_f16x2(0x64806400u, 0x64806480u);  // (1024, 1152) - (1152, 1152)
+}
+
+void test_pairs(Suite& suite) {
+  suite.begin("convert/bytes are permuted, pairs subtracted");
+  const DeviceArray<uint32_t> out(2);
+  move_and_subtract<<<1, 1>>>(out.get());
+  suite.synchronize();
+  const std::vector<uint32_t> got = out.to_host();
+  suite.expect(got[0] == 0x55220077u, "permuted to " + std::to_string(got[0]));
+  suite.expect(got[1] == 0x0000d800u, "subtracted to " + std::to_string(got[1]));  // (-128, 0)
 }
 
 void test_packing(Suite& suite) {
@@ -139,6 +157,7 @@ void test_functions(Suite& suite) {
 
 void test_convert(Suite& suite) {
   test_expansion(suite);
+  test_pairs(suite);
   test_packing(suite);
   test_functions(suite);
 }

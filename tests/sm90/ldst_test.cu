@@ -45,6 +45,17 @@ __global__ void move_matrices(const uint16_t* in, uint16_t* out) {
   }
 }
 
+// Thread t copies word 31 - t.
+__global__ void copy_words(const uint32_t* in, uint32_t* out) {
+  __shared__ uint32_t staged[32];
+  const int t = static_cast<int>(threadIdx.x);
+  sm90::cp_async_4(sm90::smem_address(&staged[t]), in + 31 - t);
+  sm90::cp_async_commit();
+  sm90::cp_async_wait<0>();
+  __syncwarp();
+  out[t] = staged[t];
+}
+
 // What each lane holds after ldmatrix.x2 of rows 0 ... 15, columns 0 ... 7.
 template <bool kTrans>
 __global__ void load_two(const uint16_t* in, uint32_t* out) {
@@ -160,11 +171,22 @@ void test_cp_async(Suite& suite) {
   suite.expect_equal(out.to_host(), want);
 }
 
+void test_cp_async_words(Suite& suite) {
+  suite.begin("ldst/cp.async of 4 bytes");
+  std::vector<uint32_t> x(32);
+  std::iota(x.begin(), x.end(), 0x01020300u);
+  const DeviceArray<uint32_t> in(x), out(32);
+  copy_words<<<1, 32>>>(in.get(), out.get());
+  suite.synchronize();
+  suite.expect_equal(out.to_host(), std::vector<uint32_t>(x.rbegin(), x.rend()));
+}
+
 }  // namespace
 
 void test_ldst(Suite& suite) {
   test_matrices(suite);
   test_cp_async(suite);
+  test_cp_async_words(suite);
 }
 
 }  // namespace pagoda::testing

@@ -14,6 +14,12 @@ template <class T>
 constexpr DType kDTypeOf = DType::kBFloat16;
 template <>
 constexpr DType kDTypeOf<Float16> = DType::kFloat16;
+template <>
+constexpr DType kDTypeOf<Float8E4M3> = DType::kFloat8E4M3;
+template <>
+constexpr DType kDTypeOf<Float8E5M2> = DType::kFloat8E5M2;
+template <>
+constexpr DType kDTypeOf<int8_t> = DType::kInt8;
 
 // Allows a kernel more shared memory than the 48 KB that every kernel has, once on each device.
 template <auto kKernel>

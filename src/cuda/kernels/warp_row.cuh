@@ -57,13 +57,34 @@ struct WarpRow {
     for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Vector*>(row + column(v)) = at[v];
   }
 
-  // Times `factor` to row `row` of the output, whichever 16-bit type that has.
+  // Times `factor` to row `row` of the output, whichever type that has.
   PAGODA_DEVICE void store_output(const AttentionParams& params, const ItemRows& rows,
                                   int32_t kv_head, int row, float factor) const {
-    const bool to_bf16 = params.out.dtype == DType::kBFloat16;
-    auto* out =
-        static_cast<uint16_t*>(params.out.data) +
+    const int64_t offset =
         row_offset(params.out, rows.first_token + rows.q_idx(row), rows.q_head(kv_head, row));
+    if (params.out.dtype == DType::kFloat8E4M3) {
+      store_e4m3(static_cast<uint8_t*>(params.out.data) + offset, params.head_dim, factor);
+    } else {
+      store_16_bit(static_cast<uint16_t*>(params.out.data) + offset, params, factor);
+    }
+  }
+
+ private:
+  PAGODA_DEVICE void store_e4m3(uint8_t* out, int32_t head_dim, float factor) const {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (column(v) >= head_dim) continue;
+#pragma unroll
+      for (int i = 0; i < kVector; i += 2) {
+        *reinterpret_cast<uint16_t*>(out + column(v) + i) =
+            sm90::pack_e4m3x2(at[v].x[i] * factor, at[v].x[i + 1] * factor);
+      }
+    }
+  }
+
+  PAGODA_DEVICE void store_16_bit(uint16_t* out, const AttentionParams& params,
+                                  float factor) const {
+    const bool to_bf16 = params.out.dtype == DType::kBFloat16;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (column(v) >= params.head_dim) continue;

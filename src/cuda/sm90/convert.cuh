@@ -17,10 +17,37 @@ PAGODA_DEVICE uint32_t e4m3x2_to_f16x2(uint16_t pair) {
   return result;
 }
 
+// The same for two pairs: the conversion reads either half of a register.
+PAGODA_DEVICE void e4m3x4_to_f16x4(uint32_t bytes, uint32_t& low, uint32_t& high) {
+  asm("{\n"
+      ".reg .b16 pair<2>;\n"
+      "mov.b32 {pair0, pair1}, %2;\n"
+      "cvt.rn.f16x2.e4m3x2 %0, pair0;\n"
+      "cvt.rn.f16x2.e4m3x2 %1, pair1;\n"
+      "}\n"
+      : "=r"(low), "=r"(high)
+      : "r"(bytes));
+}
+
 // cvt.rn.f16x2.e5m2x2: exact.
 PAGODA_DEVICE uint32_t e5m2x2_to_f16x2(uint16_t pair) {
   uint32_t result;
   asm("cvt.rn.f16x2.e5m2x2 %0, %1;" : "=r"(result) : "h"(pair));
+  return result;
+}
+
+// prmt.b32 (Data Movement: prmt): byte i of the result is byte `selector`'s hexadecimal digit i of
+// low, 0-3, and high, 4-7.
+PAGODA_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  uint32_t result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(high), "r"(selector));
+  return result;
+}
+
+// sub.rn.f16x2 (Half Precision Floating Point Instructions: sub)
+PAGODA_DEVICE uint32_t subtract_f16x2(uint32_t x, uint32_t y) {
+  uint32_t result;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(x), "r"(y));
   return result;
 }
 

@@ -70,6 +70,11 @@ PAGODA_DEVICE void cp_async_16(uint32_t smem, const void* global, L2Policy polic
                : "memory");
 }
 
+// cp.async.ca: 4 bytes into shared memory.
+PAGODA_DEVICE void cp_async_4(uint32_t smem, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(smem), "l"(global) : "memory");
+}
+
 // cp.async.commit_group: closes this thread's current group.
 PAGODA_DEVICE void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");

@@ -22,7 +22,7 @@ cudaError_t launch_attention(const AttentionParams& params, const Work& work, co
 
 template <class Config>
 constexpr AttentionKernel attention_kernel_entry() {
-  return {.dtype = kDTypeOf<typename Config::T>,
+  return {.kv_dtype = kDTypeOf<typename Config::KvT>,
           .head_dim = Config::kHeadDim,
           .plain = Config::kPlain,
           .tile_rows = kTileRows,

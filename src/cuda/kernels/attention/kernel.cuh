@@ -1,10 +1,12 @@
-// The attention kernel: persistent CTAs, each of which walks along its share of the batch. One warp
-// fetches K and V, pieces ahead of the four that compute. Those divide 16-row blocks and the keys
-// of every tile among them: with up to 16 rows each takes a quarter of the keys, with up to 32 two
-// take 16 rows each and half of the keys, with more each has its own 16 rows and all keys.
+// The attention kernel: persistent CTAs, each of which walks along its share of the batch. Warps
+// that walk, fetch K and fetch V are pieces ahead of the four that compute. Those divide 16-row
+// blocks and the keys of every tile among them: with up to 16 rows each takes a quarter of the
+// keys, with up to 32 two take 16 rows each and half of the keys, with more each has its own 16
+// rows and all keys.
 #ifndef PAGODA_CUDA_KERNELS_ATTENTION_KERNEL_CUH_
 #define PAGODA_CUDA_KERNELS_ATTENTION_KERNEL_CUH_
 
+#include "cuda/kernels/attention/cells.cuh"
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/epilogue.cuh"
 #include "cuda/kernels/attention/load.cuh"
@@ -36,7 +38,7 @@ struct WarpGrid {
 template <class Config>
 class PieceMath {
  public:
-  using Cursor = tile::PipelineCursor<Config::kStages>;
+  using Cursor = tile::PipelineCursor<kStages<Config>>;
 
   PAGODA_DEVICE PieceMath(const AttentionParams& params, const Work& work, const Piece& piece,
                           const ItemRows& rows, SmemPlan<Config>& smem)
@@ -57,33 +59,23 @@ class PieceMath {
       math.take_query(piece_.kv_head, first_row_);
     } else {
       sync_math_warps<Config>();  // nobody reads the former rows
-      load_query<Config>(params_, rows_, piece_.kv_head, smem_.query);
+      if constexpr (Config::kKv8Bit) {
+        load_query_as_f16<Config>(params_, rows_, piece_.kv_head, smem_.query, smem_.query_unit);
+      } else {
+        load_query<Config>(params_, rows_, piece_.kv_head, smem_.query);
+      }
       sync_math_warps<Config>();
-      math.take_query(smem_.query, first_row_);
+      math.take_query(smem_, first_row_);
     }
-    int32_t cell = 0;
-    KvRange rest = piece_.kv;
-    do {  // once, but under a fixed split for each cell
-      const KvRange kv = {rest.begin, min_of(rest.end, end_of_cell(cell))};
+    for_each_cell(params_, piece_, [&](int32_t cell, KvRange kv) {
       attend(math, warp_rows.active, kv, cursor);
       emit(math, cell, kv, cursor.stage);
       if (!kv.empty()) release_last_stage(cursor);
-      rest.begin = kv.end;
-      ++cell;
-    } while (!rest.empty());
+    });
   }
 
  private:
   PAGODA_DEVICE static int warp() { return static_cast<int>(threadIdx.x / 32); }
-
-  PAGODA_DEVICE bool has_cells() const { return params_.split_policy == SplitPolicy::kFixed; }
-
-  PAGODA_DEVICE int32_t end_of_cell(int32_t cell) const {
-    if (!has_cells()) return piece_.kv.end;
-    const int64_t end = (int64_t{piece_.cells.first_cell} + piece_.num_cells_before + cell + 1) *
-                        piece_.cells.cell_keys;
-    return static_cast<int32_t>(min_of(end, int64_t{piece_.kv.end}));
-  }
 
   // Leaves the cursor on the last tile's stage, which is not released yet.
   PAGODA_DEVICE void attend(WarpMath<Config>& math, bool active, KvRange kv, Cursor& cursor) {
@@ -94,13 +86,12 @@ class PieceMath {
     for (int32_t tile = first_tile; tile < end_tile; ++tile) {
       if (tile > first_tile) release(cursor);
       smem_.tiles.wait(cursor);
-      const KvStage<Config>& stage = smem_.stages[cursor.stage];
       if (!active) continue;
 #pragma unroll 1
-      for (int chunk = grid_.key_group(warp()); chunk < Config::kTileKeys / kChunkKeys;
+      for (int chunk = grid_.key_group(warp()); chunk < Config::kTileKeys / Config::kChunkKeys;
            chunk += grid_.key_groups) {
-        const int row = chunk * kChunkKeys;
-        math.attend(stage, row, tile * Config::kTileKeys + row, kv);
+        const int row = chunk * Config::kChunkKeys;
+        math.attend(smem_, cursor.stage, row, tile * Config::kTileKeys + row, kv);
       }
     }
   }
@@ -186,7 +177,7 @@ class PieceMath {
 
   // The number of the piece's first block of partial results.
   PAGODA_DEVICE int32_t first_block() const {
-    return has_cells() ? piece_.num_cells_before : piece_.index;
+    return has_cells(params_) ? piece_.num_cells_before : piece_.index;
   }
 
   const AttentionParams& params_;
@@ -198,24 +189,31 @@ class PieceMath {
   const int first_row_;
 };
 
-// The fetching warp: says what is to be done, piece after piece, and brings its keys and values.
+// The walking warp: says what is to be done, piece after piece.
 template <class Config>
-PAGODA_DEVICE void fetch_share(const AttentionParams& params, const Work& work,
-                               const KvBoxes& boxes, SmemPlan<Config>& smem) {
-  KvFetcher<Config> fetcher(params, boxes, smem);
+PAGODA_DEVICE void walk_share(const AttentionParams& params, const Work& work,
+                              SmemPlan<Config>& smem) {
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
   for (ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x)); !walk.done(); walk.next()) {
-    const Piece piece = walk.piece();
-    publisher.publish(params, piece);
-    fetcher.fetch(piece);
+    publisher.publish(params, walk.piece());
   }
   publisher.finish();
+}
+
+// A fetching warp: brings the pieces' keys, or values.
+template <class Config>
+PAGODA_DEVICE void fetch_pieces(const AttentionParams& params, const KvBoxes& boxes, bool is_v,
+                                SmemPlan<Config>& smem) {
+  KvFetcher<Config> fetcher(params, boxes, is_v, smem);
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) {
+    for_each_cell(params, slot.piece, [&](int32_t, KvRange kv) { fetcher.fetch(slot.piece, kv); });
+  });
 }
 
 template <class Config>
 PAGODA_DEVICE void compute_pieces(const AttentionParams& params, const Work& work,
                                   int32_t log2_box_keys, SmemPlan<Config>& smem) {
-  tile::PipelineCursor<Config::kStages> tiles;
+  tile::PipelineCursor<kStages<Config>> tiles;
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) {
     PieceMath<Config>(params, work, slot.piece, slot.rows, smem).run(log2_box_keys, tiles);
   });
@@ -229,8 +227,11 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& smem = *reinterpret_cast<SmemPlan<Config>*>(memory);
   if (threadIdx.x == 0) {
-    smem.tiles.init(1, Config::kMathWarps);
-    smem.pieces.init(Config::kMathThreads);
+    // With token scales every lane of a fetching warp arrives behind its copies of them.
+    const bool has_scales = Config::kTokenScales && has_token_scales(params.kv);
+    constexpr uint32_t kFetchWarps = 2;
+    smem.tiles.init(kFetchWarps * (has_scales ? 1 + 32 : 1), Config::kMathWarps);
+    smem.pieces.init(Config::kMathThreads + 32 * kFetchWarps);
     sm90::prefetch_tensor_map(&boxes.k);
     sm90::prefetch_tensor_map(&boxes.v);
   }
@@ -239,8 +240,15 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
   if (!work.runs_beside) sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   if (threadIdx.x >= Config::kMathThreads) {
-    fetch_share<Config>(params, work, boxes, smem);
+    sm90::lower_registers<Config::kFetchRegisters>();
+    const int role = (static_cast<int>(threadIdx.x) - Config::kMathThreads) / 32;
+    if (role == 0) {
+      walk_share<Config>(params, work, smem);
+    } else if (role <= 2) {
+      fetch_pieces<Config>(params, boxes, role == 2, smem);
+    }
   } else {
+    sm90::raise_registers<Config::kMathRegisters>();
     compute_pieces<Config>(params, work, boxes.log2_keys, smem);
   }
   if (work.runs_beside) sm90::wait_for_previous_grids();

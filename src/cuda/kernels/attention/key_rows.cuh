@@ -19,13 +19,14 @@ struct KeyRow {
              (static_cast<uint32_t>(row) & ((1u << log2_keys) - 1))),
         log2_box_keys(log2_keys) {}
 
-  // Of chunk `chunk`, 8 channels, counted from the tile's start.
+  // Of 16-byte chunk `chunk`, counted from the tile's start.
   PAGODA_DEVICE uint32_t offset(int chunk) const {
-    constexpr int kPanelChunks = Config::kPanelCols / 8;
+    constexpr int kPanelChunks = Config::kPanelBytes / 16;
     const uint32_t panel_line =
         line + (static_cast<uint32_t>(chunk / kPanelChunks) << log2_box_keys);
-    return sm90::swizzled(sm90::Swizzle::k128B,
-                          panel_line * 128 + static_cast<uint32_t>(chunk % kPanelChunks) * 16);
+    return sm90::swizzled(
+        sm90::Swizzle::k128B,
+        panel_line * Config::kPanelBytes + static_cast<uint32_t>(chunk % kPanelChunks) * 16);
   }
 };
 

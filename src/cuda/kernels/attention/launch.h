@@ -12,7 +12,7 @@
 namespace pagoda::cuda {
 
 struct AttentionKernel {
-  DType dtype;
+  DType kv_dtype;
   int32_t head_dim;  // the largest that it takes
   bool plain;        // takes only plain logits and masks
   int32_t tile_rows;
@@ -28,7 +28,7 @@ std::span<const AttentionKernel* const> attention_kernels();
 
 // The kernel with the smallest head_dim that holds the problem's and that has what it needs, or
 // null.
-const AttentionKernel* find_attention_kernel(DType dtype, int32_t head_dim, bool plain);
+const AttentionKernel* find_attention_kernel(DType kv_dtype, int32_t head_dim, bool plain);
 
 }  // namespace pagoda::cuda
 
