@@ -15,72 +15,126 @@ namespace pagoda::cuda {
 // Stands for an element type that is known at run time only.
 struct AnyType {};
 
-// Elements that are read or written in one or two accesses.
-template <class T, int kCount>
-struct alignas(min_of<size_t>(kCount * sizeof(T), 16)) Chunk {
-  T elements[kCount];
+// 8, 16 or 32 bytes, read or written in one or two accesses.
+template <int kCount>
+struct alignas(min_of(4 * kCount, 16)) Words {
+  uint32_t of[kCount];
 };
 
+// The vectors of a type: eight elements.
 template <class T>
-PAGODA_DEVICE void widen(const Chunk<T, 8>& chunk, float (&values)[8]) {
-  if constexpr (std::is_same_v<T, Float8E4M3> || std::is_same_v<T, Float8E5M2>) {
-    const auto pairs = bit_cast<Chunk<uint16_t, 4>>(chunk);
+struct Vector {
+  static constexpr int kElements = 8;
+  using Bits = Words<kElements * sizeof(T) / 4>;
+
+  PAGODA_DEVICE static void widen(const Bits& bits, float (&values)[kElements]) {
+#pragma unroll
+    for (int i = 0; i < kElements / 2; ++i) {
+      const uint32_t pair = bits.of[i];  // of 16-bit elements
+      values[2 * i] = widen_16(static_cast<uint16_t>(pair));
+      values[2 * i + 1] = widen_16(static_cast<uint16_t>(pair >> 16));
+    }
+  }
+
+  // To nearest even.
+  PAGODA_DEVICE static Bits narrow(const float (&values)[kElements]) {
+    Bits bits;
+#pragma unroll
+    for (int i = 0; i < kElements / 2; ++i) {
+      bits.of[i] = sm90::pack_pair<T>(values[2 * i], values[2 * i + 1]);
+    }
+    return bits;
+  }
+
+ private:
+  PAGODA_DEVICE static float widen_16(uint16_t x) {
+    if constexpr (std::is_same_v<T, Float16>) {
+      return sm90::f16_to_f32(x);
+    } else {
+      return to_float(BFloat16{x});
+    }
+  }
+};
+
+template <>
+struct Vector<float> {
+  static constexpr int kElements = 8;
+  using Bits = Words<8>;
+
+  PAGODA_DEVICE static void widen(const Bits& bits, float (&values)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i] = bit_cast<float>(bits.of[i]);
+  }
+  PAGODA_DEVICE static Bits narrow(const float (&values)[8]) {
+    Bits bits;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) bits.of[i] = bit_cast<uint32_t>(values[i]);
+    return bits;
+  }
+};
+
+template <>
+struct Vector<int8_t> {
+  static constexpr int kElements = 8;
+  using Bits = Words<2>;
+
+  PAGODA_DEVICE static void widen(const Bits& bits, float (&values)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      values[i] = to_float(static_cast<int8_t>(bits.of[i / 4] >> (8 * (i % 4))));
+    }
+  }
+  // Saturating.
+  PAGODA_DEVICE static Bits narrow(const float (&values)[8]) {
+    Bits bits{};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t byte = static_cast<uint8_t>(to_int8(values[i]));
+      bits.of[i / 4] |= byte << (8 * (i % 4));
+    }
+    return bits;
+  }
+};
+
+// fp8, two at a time.
+template <class T>
+struct Fp8Vector {
+  static constexpr int kElements = 8;
+  using Bits = Words<2>;
+
+  PAGODA_DEVICE static void widen(const Bits& bits, float (&values)[8]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const uint32_t wide = std::is_same_v<T, Float8E4M3> ? sm90::e4m3x2_to_f16x2(pairs.elements[i])
-                                                          : sm90::e5m2x2_to_f16x2(pairs.elements[i]);
+      const auto pair = static_cast<uint16_t>(bits.of[i / 2] >> (16 * (i % 2)));
+      const uint32_t wide = std::is_same_v<T, Float8E4M3> ? sm90::e4m3x2_to_f16x2(pair)
+                                                          : sm90::e5m2x2_to_f16x2(pair);
       values[2 * i] = sm90::f16_to_f32(static_cast<uint16_t>(wide));
       values[2 * i + 1] = sm90::f16_to_f32(static_cast<uint16_t>(wide >> 16));
     }
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if constexpr (std::is_same_v<T, Float16>) {
-        values[i] = sm90::f16_to_f32(chunk.elements[i].bits);
-      } else {
-        values[i] = to_float(chunk.elements[i]);
-      }
-    }
   }
-}
-
-// To nearest even; 8-bit types saturate.
-template <class T>
-PAGODA_DEVICE Chunk<T, 8> narrow(const float (&values)[8]) {
-  if constexpr (std::is_same_v<T, float>) {
-    Chunk<float, 8> chunk;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) chunk.elements[i] = values[i];
-    return chunk;
-  } else if constexpr (std::is_same_v<T, int8_t>) {
-    Chunk<int8_t, 8> chunk;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) chunk.elements[i] = to_int8(values[i]);
-    return chunk;
-  } else if constexpr (sizeof(T) == 2) {
-    Chunk<uint32_t, 4> pairs;
+  // To nearest even, saturating.
+  PAGODA_DEVICE static Bits narrow(const float (&values)[8]) {
+    Bits bits{};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      pairs.elements[i] = sm90::pack_pair<T>(values[2 * i], values[2 * i + 1]);
+      const uint32_t pair = std::is_same_v<T, Float8E4M3>
+                                ? sm90::pack_e4m3x2(values[2 * i], values[2 * i + 1])
+                                : sm90::pack_e5m2x2(values[2 * i], values[2 * i + 1]);
+      bits.of[i / 2] |= pair << (16 * (i % 2));
     }
-    return bit_cast<Chunk<T, 8>>(pairs);
-  } else {
-    Chunk<uint16_t, 4> pairs;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      pairs.elements[i] = std::is_same_v<T, Float8E4M3>
-                              ? sm90::pack_e4m3x2(values[2 * i], values[2 * i + 1])
-                              : sm90::pack_e5m2x2(values[2 * i], values[2 * i + 1]);
-    }
-    return bit_cast<Chunk<T, 8>>(pairs);
+    return bits;
   }
-}
+};
+template <>
+struct Vector<Float8E4M3> : Fp8Vector<Float8E4M3> {};
+template <>
+struct Vector<Float8E5M2> : Fp8Vector<Float8E5M2> {};
 
 template <class T>
 class Row {
  public:
-  static constexpr int kChunk = 8;
-  using Bits = Chunk<T, kChunk>;
+  static constexpr int kChunk = Vector<T>::kElements;
+  using Bits = typename Vector<T>::Bits;
 
   PAGODA_DEVICE Row(void* data, DType, int64_t offset) : data_(static_cast<T*>(data) + offset) {}
 
@@ -91,9 +145,11 @@ class Row {
     *reinterpret_cast<Bits*>(data_ + first) = bits;
   }
   PAGODA_DEVICE void to_floats(const Bits& bits, float (&values)[kChunk]) const {
-    widen(bits, values);
+    Vector<T>::widen(bits, values);
   }
-  PAGODA_DEVICE Bits from_floats(const float (&values)[kChunk]) const { return narrow<T>(values); }
+  PAGODA_DEVICE Bits from_floats(const float (&values)[kChunk]) const {
+    return Vector<T>::narrow(values);
+  }
 
  private:
   T* data_;

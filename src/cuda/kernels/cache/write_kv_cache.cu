@@ -24,17 +24,17 @@ PAGODA_DEVICE void load_table(const RopeParams& rope, int64_t at, float (&values
     values[0] = load_wide_float(rope.cos_sin, rope.dtype, at);
   } else if (rope.dtype == DType::kFloat32) {
     const auto* table = static_cast<const float*>(rope.cos_sin) + at;
-    const auto chunk = *reinterpret_cast<const Chunk<float, kCount>*>(table);
+    const auto words = *reinterpret_cast<const Words<kCount>*>(table);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) values[i] = chunk.elements[i];
+    for (int i = 0; i < kCount; ++i) values[i] = bit_cast<float>(words.of[i]);
   } else {
     const auto* table = static_cast<const uint16_t*>(rope.cos_sin) + at;
-    const auto chunk = *reinterpret_cast<const Chunk<uint16_t, kCount>*>(table);
+    const auto words = *reinterpret_cast<const Words<kCount / 2>*>(table);
     const bool is_f16 = rope.dtype == DType::kFloat16;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      values[i] = is_f16 ? sm90::f16_to_f32(chunk.elements[i])
-                         : to_float(BFloat16{chunk.elements[i]});
+      const auto bits = static_cast<uint16_t>(words.of[i / 2] >> (16 * (i % 2)));
+      values[i] = is_f16 ? sm90::f16_to_f32(bits) : to_float(BFloat16{bits});
     }
   }
 }
@@ -84,7 +84,7 @@ struct WritePlace {
 };
 
 PAGODA_DEVICE int64_t position_of(const RopeParams& rope, int32_t token) {
-  return rope.rotary_dim > 0 ? rope.positions[token * rope.positions_stride] : 0;
+  return rope.positions[token * rope.positions_stride];
 }
 
 template <class T>
@@ -92,26 +92,24 @@ PAGODA_DEVICE Row<T> new_row(const RowsParams& rows, int32_t token, int32_t head
   return {rows.data, rows.dtype, token * rows.token_stride + head * rows.head_stride};
 }
 
-// One row of K or V.
-template <class In, class Out>
+// One row of K, which may be rotated, or V.
+template <class In, class Out, bool kRotates>
 class RowWriter {
  public:
   static constexpr int kChunk = Row<In>::kChunk;
 
-  PAGODA_DEVICE RowWriter(const WriteSide& side, const WriteParams& params, const WritePlace& place,
-                          bool is_k)
+  PAGODA_DEVICE RowWriter(const WriteSide& side, const WriteParams& params, const WritePlace& place)
       : params_(params),
         place_(place),
-        is_k_(is_k),
         has_token_scale_(side.token_scale.data != nullptr),
-        is_copy_(std::is_same_v<In, Out> && side.rows.dtype == params.pages_dtype),
+        is_copy_(kIsOneType || side.rows.dtype == params.pages_dtype),
         in_(new_row<In>(side.rows, place.token, place.head)),
         out_(side.pages.data, params.pages_dtype, row_offset(side.pages, place.slot, place.head)) {}
 
   // The scale of the row; one by token is computed and stored by all lanes of the row together.
   PAGODA_DEVICE float scale(const WriteSide& side, const RowLanes& lanes, const RowUnits& units,
                             int32_t first_unit) const {
-    if (!has_token_scale_) return scale_of(side.scale, 0, place_.head);
+    if (kIsOneType || !has_token_scale_) return scale_of(side.scale, 0, place_.head);
     int32_t largest = 0;
     for (int32_t unit = first_unit; unit < lanes.num_units; unit += lanes.lanes()) {
       const UnitPlace at = unit_place(units, kChunk, unit);
@@ -129,7 +127,7 @@ class RowWriter {
   }
 
   PAGODA_DEVICE void write(const UnitBits<In>& bits, const UnitPlace& at, float scale) const {
-    if (is_copy_ && !(is_k_ && at.is_rotated)) {
+    if (is_copy_ && !(kRotates && at.is_rotated)) {
       if constexpr (std::is_same_v<In, Out>) bits.store(out_, at);
       return;
     }
@@ -145,22 +143,23 @@ class RowWriter {
   }
 
  private:
+  static constexpr bool kIsOneType = std::is_same_v<In, Out> && !std::is_same_v<In, AnyType>;
+
   PAGODA_DEVICE UnitValues<kChunk> values(const UnitBits<In>& bits, const UnitPlace& at) const {
     UnitValues<kChunk> x(in_, bits);
-    if (is_k_ && at.is_rotated) rotate(params_.rope, place_.position, at, &x);
+    if (kRotates && at.is_rotated) rotate(params_.rope, place_.position, at, &x);
     return x;
   }
 
   const WriteParams& params_;
   const WritePlace& place_;
-  const bool is_k_;
   const bool has_token_scale_;
   const bool is_copy_;
   const Row<In> in_;
   const Row<Out> out_;
 };
 
-template <class In, class Out>
+template <class In, class Out, bool kHasRope>
 PAGODA_DEVICE void write_kv(const WriteParams& params, const RowLanes& lanes, uint32_t cta) {
   const ThreadPlace me(lanes, cta);
   if (me.row >= lanes.num_rows) return;
@@ -170,7 +169,7 @@ PAGODA_DEVICE void write_kv(const WriteParams& params, const RowLanes& lanes, ui
                    .slot = {},
                    .position = 0};
   const int64_t slot = params.slots[place.token * params.slots_stride];
-  place.position = position_of(params.rope, place.token);
+  if constexpr (kHasRope) place.position = position_of(params.rope, place.token);
 
   const RowUnits units{params.head_dim, params.rope.rotary_dim, params.rope.interleaved};
   const Row<In> k_in = new_row<In>(params.k.rows, place.token, place.head);
@@ -181,8 +180,8 @@ PAGODA_DEVICE void write_kv(const WriteParams& params, const RowLanes& lanes, ui
   UnitBits<In> v_bits(v_in, at);
   if (slot < 0) return;
   place.slot = mapped_slot(slot, params.page_size);
-  const RowWriter<In, Out> k(params.k, params, place, /*is_k=*/true);
-  const RowWriter<In, Out> v(params.v, params, place, /*is_k=*/false);
+  const RowWriter<In, Out, kHasRope> k(params.k, params, place);
+  const RowWriter<In, Out, false> v(params.v, params, place);
   const float k_scale = k.scale(params.k, lanes, units, me.unit);
   const float v_scale = v.scale(params.v, lanes, units, me.unit);
   for (int32_t unit = me.unit; unit < lanes.num_units;) {
@@ -213,22 +212,22 @@ PAGODA_DEVICE void rotate_q(const WriteParams& params, const RowLanes& lanes, ui
   }
 }
 
-template <class In, class Out>
+template <class In, class Out, bool kHasRope>
 __global__ void __launch_bounds__(kCacheThreads)
     write_kv_cache_kernel(const __grid_constant__ WriteParams params,
                           const __grid_constant__ WriteLanes lanes) {
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   const uint32_t kv_ctas = lanes.kv.num_ctas();
-  if (blockIdx.x < kv_ctas) {
-    write_kv<In, Out>(params, lanes.kv, blockIdx.x);
+  if (!kHasRope || blockIdx.x < kv_ctas) {
+    write_kv<In, Out, kHasRope>(params, lanes.kv, blockIdx.x);
   } else {
     rotate_q<In>(params, lanes.q, blockIdx.x - kv_ctas);
   }
 }
 
-template <class In, class Out>
-cudaError_t launch(const WriteParams& params, cudaStream_t stream) {
+template <class In, class Out, bool kHasRope>
+cudaError_t launch_kernel(const WriteParams& params, cudaStream_t stream) {
   constexpr int kChunk = Row<In>::kChunk;
   const RowUnits units{params.head_dim, params.rope.rotary_dim, params.rope.interleaved};
   const auto rows_of = [&](int32_t heads) {
@@ -239,9 +238,16 @@ cudaError_t launch(const WriteParams& params, cudaStream_t stream) {
       .q = make_row_lanes(units.num_rotated(kChunk), rows_of(params.num_q_heads))};
   const uint32_t ctas = lanes.kv.num_ctas() + lanes.q.num_ctas();
   if (ctas == 0) return cudaSuccess;
-  return launch_dependent(write_kv_cache_kernel<In, Out>,
+  return launch_dependent(write_kv_cache_kernel<In, Out, kHasRope>,
                           {.ctas = dim3(ctas), .threads = kCacheThreads, .smem_bytes = 0}, stream,
                           params, lanes);
+}
+
+// Without a rotation there are fewer registers to hold, so that more loads are under way.
+template <class In, class Out>
+cudaError_t launch(const WriteParams& params, cudaStream_t stream) {
+  return params.rope.rotary_dim > 0 ? launch_kernel<In, Out, true>(params, stream)
+                                    : launch_kernel<In, Out, false>(params, stream);
 }
 
 template <class In>
