@@ -73,8 +73,7 @@ int32_t largest_bits(Elements row, int32_t head_dim, const Rotation& rotation) {
 float row_scale(const WriteSide& side, Elements row, TokenSlot slot, int32_t kv_head,
                 const Rotation& rotation) {
   if (side.token_scale.data == nullptr) return scale_of(side.scale, 0, kv_head);
-  const float scale =
-      token_scale_of(largest_bits(row, side.head_dim, rotation), side.pages.dtype);
+  const float scale = token_scale_of(largest_bits(row, side.head_dim, rotation), side.pages.dtype);
   *scale_address(side.token_scale, slot, kv_head) = scale;
   return scale;
 }
@@ -116,9 +115,7 @@ class Slots {
 
   bool is_skipped(int64_t token) const { return slot(token) < 0; }
 
-  TokenSlot operator[](int64_t token) const {
-    return mapped_slot(slot(token), page_size_);
-  }
+  TokenSlot operator[](int64_t token) const { return mapped_slot(slot(token), page_size_); }
 
   // How many tokens, from the first of the range on, follow each other in one page.
   int64_t num_adjacent(TokenRange tokens) const {

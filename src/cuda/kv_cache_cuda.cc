@@ -113,8 +113,8 @@ Status write_kv_cache(const WriteKvCache& args, const Execution& execution) {
       .num_tokens = static_cast<int32_t>(args.k.shape[0]),
       .num_kv_heads = static_cast<int32_t>(args.k.shape[1]),
       .head_dim = static_cast<int32_t>(args.k.shape[2]),
-      .in_vectors = all_aligned({args.k, args.v, args.k_pages, args.v_pages}) &&
-                    rope_in_vectors(args.rope)};
+      .in_vectors =
+          all_aligned({args.k, args.v, args.k_pages, args.v_pages}) && rope_in_vectors(args.rope)};
   const DeviceGuard guard(device);
   return device_error(launch_write_kv_cache(params, stream_of(execution)));
 }
@@ -134,8 +134,8 @@ Status merge_states(const AttentionState* states, int32_t num_states, const Atte
   bool in_vectors = rows_are_aligned(out);
   for (int32_t i = 0; i < num_states; ++i) {
     list[i] = lay_out_state(states[i], lse_layout);
-    in_vectors = in_vectors && rows_are_aligned(states[i].out) &&
-                 states[i].out.dtype == states[0].out.dtype;
+    in_vectors =
+        in_vectors && rows_are_aligned(states[i].out) && states[i].out.dtype == states[0].out.dtype;
   }
   const MergeParams params{.merged = lay_out_state(merged, lse_layout),
                            .num_states = num_states,

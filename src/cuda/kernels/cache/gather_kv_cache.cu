@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kCacheThreads)
   const PagedKvParams& kv = params.kv;
   const int32_t seq = sequence_of(params.cu_seqlens, params.num_seqs, row);
   const int32_t start = params.seq_starts != nullptr ? params.seq_starts[seq] : 0;
-  const TokenSlot slot = token_slot(page_ids(kv.block_table, seq), kv.page_size,
-                                    start + row - params.cu_seqlens[seq]);
+  const TokenSlot slot =
+      token_slot(page_ids(kv.block_table, seq), kv.page_size, start + row - params.cu_seqlens[seq]);
   const auto out_row = [&](const RowsParams& rows) -> Row<Out> {
     return {rows.data, rows.dtype, row * rows.token_stride + head * rows.head_stride};
   };
@@ -97,9 +97,9 @@ __global__ void __launch_bounds__(kCacheThreads)
 template <class In, class Out>
 cudaError_t launch(const GatherParams& params, cudaStream_t stream) {
   const RowUnits units{params.head_dim, 0, false};
-  const RowLanes lanes = make_row_lanes(
-      units.count(Row<In>::kChunk),
-      static_cast<uint32_t>(params.num_rows) * static_cast<uint32_t>(params.num_kv_heads));
+  const RowLanes lanes =
+      make_row_lanes(units.count(Row<In>::kChunk), static_cast<uint32_t>(params.num_rows) *
+                                                       static_cast<uint32_t>(params.num_kv_heads));
   return launch_dependent(
       gather_kv_cache_kernel<In, Out>,
       {.ctas = dim3(lanes.num_ctas()), .threads = kCacheThreads, .smem_bytes = 0}, stream, params,

@@ -106,8 +106,8 @@ struct Fp8Vector {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const auto pair = static_cast<uint16_t>(bits.of[i / 2] >> (16 * (i % 2)));
-      const uint32_t wide = std::is_same_v<T, Float8E4M3> ? sm90::e4m3x2_to_f16x2(pair)
-                                                          : sm90::e5m2x2_to_f16x2(pair);
+      const uint32_t wide =
+          std::is_same_v<T, Float8E4M3> ? sm90::e4m3x2_to_f16x2(pair) : sm90::e5m2x2_to_f16x2(pair);
       values[2 * i] = sm90::f16_to_f32(static_cast<uint16_t>(wide));
       values[2 * i + 1] = sm90::f16_to_f32(static_cast<uint16_t>(wide >> 16));
     }
