@@ -67,8 +67,9 @@ Result time_workload(const Workload& workload, cudaStream_t stream) {
 // The same bytes by a plain copy: between two pieces of memory of which many lie side by side.
 double time_copy(const CacheOp& op, DeviceMemory* memory, cudaStream_t stream) {
   const bool is_local = op.copy == cudaMemcpyDeviceToDevice;
-  // A copy within the device reads them and writes them.
-  const auto bytes = static_cast<size_t>(is_local ? op.bytes / 2 : op.bytes);
+  // A copy within the device reads them and writes them. Pieces begin where copies are quickest.
+  constexpr size_t kAlign = 256;
+  const auto bytes = static_cast<size_t>(is_local ? op.bytes / 2 : op.bytes) / kAlign * kAlign;
   const auto sets = static_cast<size_t>(op.num_sets);
   char* const device = static_cast<char*>(memory->allocate(sets * bytes));
   void* const other =
