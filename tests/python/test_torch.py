@@ -35,9 +35,7 @@ def layer(q, problem, new):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_as_one_graph(device, tensors):
-    if device != "cpu":
-        pytest.skip("the CUDA backend has no KV-cache operations yet")
+def test_compiled_as_one_graph(tensors):
     q = tensors.pop("q")
     copies = {name: value.clone() for name, value in tensors.items()}
     want = layer(q, tensors, written(tensors | {"q": q}))
@@ -52,9 +50,8 @@ def test_operators_pass_opcheck(device, tensors):
         torch.library.opcheck(
             __import__("pagoda.torch") and torch.ops.pagoda.attention.default, (),
             dict(tensors, out=torch.empty_like(tensors["q"]), lse=lse, sinks=sinks, window_left=4))
-    if device == "cpu":
-        pages = {name: torch.zeros_like(tensors[name]) for name in ("k_pages", "v_pages")}
-        torch.library.opcheck(torch.ops.pagoda.write_kv_cache.default, (), written(tensors) | pages)
+    pages = {name: torch.zeros_like(tensors[name]) for name in ("k_pages", "v_pages")}
+    torch.library.opcheck(torch.ops.pagoda.write_kv_cache.default, (), written(tensors) | pages)
 
 
 def test_a_subclass_goes_through_the_dispatcher(tensors):

@@ -212,14 +212,7 @@ class PagodaImpl(AttentionImpl):
         if key.shape[0] != num_tokens:
             key, value = key[:num_tokens], value[:num_tokens]
         k_pages, v_pages = self.pages_of(kv_cache)
-        try:
-            pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping)
-        except NotImplementedError:  # a backend without cache operations: vLLM's own
-            from vllm.v1.attention.ops.triton_reshape_and_cache_flash import (
-                triton_reshape_and_cache_flash,
-            )
-            triton_reshape_and_cache_flash(key, value, k_pages, v_pages, slot_mapping,
-                                           self.kv_cache_dtype, layer._k_scale, layer._v_scale)
+        pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping)
 
     def pages_of(self, kv_cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V as [num_pages, page_size, num_kv_heads, head_size], whatever lies in between. vLLM

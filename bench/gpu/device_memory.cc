@@ -1,0 +1,62 @@
+#include "device_memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "timing.h"
+
+namespace pagoda::bench {
+namespace {
+
+uint16_t to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+}  // namespace
+
+DeviceMemory::DeviceMemory() : values_(1 << 22) {
+  std::normal_distribution<float> normal;
+  for (uint16_t& x : values_) x = to_bf16(normal(random_));
+}
+
+DeviceMemory::~DeviceMemory() {
+  for (void* block : device_) cudaFree(block);
+  for (void* block : pinned_) cudaFreeHost(block);
+}
+
+void* DeviceMemory::allocate(size_t bytes) {
+  void* block = nullptr;
+  check(cudaMalloc(&block, bytes));
+  device_.push_back(block);
+  return block;
+}
+
+void* DeviceMemory::allocate_pinned(size_t bytes) {
+  void* block = nullptr;
+  check(cudaMallocHost(&block, bytes));
+  pinned_.push_back(block);
+  return block;
+}
+
+void* DeviceMemory::upload_bytes(const void* host, size_t bytes) {
+  void* device = allocate(bytes);
+  check(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
+  return device;
+}
+
+TensorView DeviceMemory::random_tensor(DType dtype, std::initializer_list<int64_t> shape) {
+  TensorView view = TensorView::contiguous(nullptr, dtype, shape, kDevice);
+  const size_t bytes = static_cast<size_t>(view.num_elements()) * size_of(dtype);
+  const size_t period = values_.size() * sizeof(uint16_t);
+  auto* data = static_cast<char*>(allocate(bytes));
+  for (size_t begin = 0; begin < bytes; begin += period) {
+    check(cudaMemcpy(data + begin, values_.data(), std::min(period, bytes - begin),
+                     cudaMemcpyHostToDevice));
+  }
+  view.data = data;
+  return view;
+}
+
+}  // namespace pagoda::bench
