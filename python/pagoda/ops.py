@@ -86,7 +86,7 @@ def attention(
         out = _new_out(q, problem)
     if return_lse and lse is None:
         lse = _new_lse(q, problem)
-    operations(q).attention(q, k_pages, v_pages, out=out, lse=lse, plan=plan, **problem)
+    operations(q).attention(q, k_pages, v_pages, problem, out=out, lse=lse, plan=plan)
     return (out, lse) if return_lse else out
 
 

@@ -86,8 +86,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def attention(q: Any, k_pages: Any, v_pages: Any, **options: Any) -> None:
-    torch.ops.pagoda.attention(q=q, k_pages=k_pages, v_pages=v_pages, **_given(options))
+def attention(q: Any, k_pages: Any, v_pages: Any, problem: dict[str, Any], **options: Any) -> None:
+    torch.ops.pagoda.attention(q=q, k_pages=k_pages, v_pages=v_pages, **_given(problem | options))
 
 
 _UNIFIED_NAMES = [row[0] for row in _pagoda.OPTIONS["unified_attention"]]
