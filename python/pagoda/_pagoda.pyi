@@ -1,5 +1,5 @@
-"""The extension. Its functions fill the tensors that they are given; ops.py says what the arguments
-mean, and OPTIONS lists them: ((name, kind, default, required), ...) by function."""
+"""The extension. Its functions fill the tensors that they are given; ops.py, kv_cache.py and unified.py say
+what the arguments mean, and OPTIONS lists them: ((name, kind, default, required), ...) by function."""
 
 from collections.abc import Sequence
 from typing import Any

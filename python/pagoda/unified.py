@@ -48,14 +48,30 @@ def unified_attention(
 ) -> None:
     """Writes the attention of a serving step to `out`; see pagoda.attention().
 
-    q, out [num_tokens, num_q_heads, head_dim]; k, v [num_pages, page_size, num_kv_heads, head_dim];
-    cu_seqlens_q int32 [num_seqs + 1]; seqused_k int32 [num_seqs]; block_table int32
-    [num_seqs, max_pages]. window_size is (left, right), -1 = unlimited; softcap 0 = off; causal is a
-    bool or a bool tensor [num_seqs].
+    Args:
+      q, out: [num_tokens, num_q_heads, head_dim].
+      k, v: [num_pages, page_size, num_kv_heads, head_dim] of q's type, fp8 (uint8 counts as e4m3) or int8.
+      cu_seqlens_q: int32 [num_seqs + 1]. seqused_k: int32 [num_seqs].
+      block_table: int32 [num_seqs, max_pages]. max_seqlen_q, max_seqlen_k: bounds of the lengths.
+      softmax_scale: 0 = 1 / sqrt(head_dim). softcap: 0 = off.
+      causal: a bool or a bool tensor [num_seqs].
+      window_size: (left, right), of which the kernel reads left; -1 = unlimited.
+      q_descale, k_descale, v_descale: float32, one element, [num_kv_heads] or [num_seqs, num_kv_heads];
+        of no account for tensors that are not fp8.
+      alibi_slopes: float32 [num_q_heads]; use_alibi_sqrt: see pagoda.Problem.
 
-    Arguments from output_scale on are those of newer versions of that kernel, by keyword. The last six
-    steer how it splits its work; they are taken and not needed. kv_quant_mode 4 and above (int4)
-    raise NotImplementedError.
+    Those of newer versions of that kernel, by keyword:
+      output_scale: float32 of one element, for an fp8 out. sinks: [num_q_heads]. qq_bias: float32
+        [rows, columns], for this step's own keys.
+      mm_prefix_range: int32 [num_seqs, max_ranges, 2]; mm_prefix_clamp_sliding_window holds it to the
+        window. rswa_prefix_lens: int32 [num_seqs], and rswa_window, in keys. chunk_lookback: >= 0 makes
+        the window one of chunks.
+      kv_quant_mode: 2 (int8) and 3 (fp8) take k_scale_cache and v_scale_cache, float32
+        [num_pages, page_size, num_kv_heads].
+      seq_threshold_3D, num_par_softmax_segments, softmax_segm_output, softmax_segm_max,
+        softmax_segm_expsum, use_td: steer how the kernel splits its work; taken and not needed.
+
+    Raises: as attention() does; NotImplementedError for kv_quant_mode 4 and above (4 bits).
     """
     del seq_threshold_3D, num_par_softmax_segments, softmax_segm_output, softmax_segm_max
     del softmax_segm_expsum, use_td
