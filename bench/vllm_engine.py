@@ -8,7 +8,8 @@ of a few prompts, to be held against another backend's. Weights are made up, so 
 
 A process runs one backend, and writes its file anew after each part. --model chooses shapes: Llama 3
 8B's, or a smaller one with sliding windows. --compare shows how far any two backends' log-probabilities
-are apart: what two correct ones differ by is the tolerance. Written for vLLM 0.24 with torch 2.11.
+are apart, as far as both saw the same tokens: what two correct ones differ by is the tolerance
+(bench/log_prob_noise.py measures it on a smaller model). Written for vLLM 0.24 with torch 2.11.
 """
 
 import argparse
@@ -114,16 +115,31 @@ class Engine:
                               for position in output.outputs[0].logprobs]} for output in outputs]
 
 
-def differences(first, second):
-    """Of log-probabilities of two runs, as long as both have seen the same tokens."""
+def differences(a, b):
+    """Of a prompt's log-probabilities in two runs, position by position, as far as both were computed from
+    the same tokens: up to and with the one where the greedy tokens part. What comes after has another past
+    and says nothing."""
     found = []
-    for a, b in zip(first["check"], second["check"]):
-        for i, (token_a, token_b) in enumerate(zip(a["tokens"], b["tokens"])):
-            shared = a["logprobs"][i].keys() & b["logprobs"][i].keys()
-            found += [abs(a["logprobs"][i][t] - b["logprobs"][i][t]) for t in shared]
-            if token_a != token_b:
-                break
+    for i, (token_a, token_b) in enumerate(zip(a["tokens"], b["tokens"])):
+        shared = a["logprobs"][i].keys() & b["logprobs"][i].keys()
+        found.append([abs(a["logprobs"][i][t] - b["logprobs"][i][t]) for t in shared])
+        if token_a != token_b:
+            break
     return found
+
+
+def show_pair(first, second):
+    """How far two backends are apart, in all and prompt by prompt."""
+    prompts = list(zip(CHECK_LENGTHS, first["check"], second["check"]))
+    apart = [sum(differences(a, b), []) for _, a, b in prompts]
+    everything = sum(apart, [])
+    parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
+    print(f"{first['model']:8} {first['backend']:12}{second['backend']:12}{len(everything)} log-probabilities: "
+          f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
+          f"{parted} of {len(prompts)} prompts part")
+    for (length, a, b), found in zip(prompts, apart):
+        print(f"  {length:5} tokens: {len(differences(a, b))} positions, mean difference "
+              f"{statistics.mean(found):.4f}, largest {max(found):.4f}")
 
 
 def compare(paths):
@@ -136,11 +152,7 @@ def compare(paths):
                 print(f"{run['model']:8} {name:18}{run['backend']:12}{row['out_tokens_per_s']:8.0f} tokens/s out"
                       f"{row['prefill_tokens_per_s']:9.0f} in{row['decode_step_ms']:8.2f} ms a decode step")
     for first, second in itertools.combinations(runs, 2):
-        apart = differences(first, second)
-        parted = sum(a["tokens"] != b["tokens"] for a, b in zip(first["check"], second["check"]))
-        print(f"{first['model']:8} {first['backend']:12}{second['backend']:12}{len(apart)} log-probabilities: mean "
-              f"difference {statistics.mean(apart):.4f}, largest {max(apart):.4f}; "
-              f"{parted} of {len(first['check'])} prompts part")
+        show_pair(first, second)
 
 
 def name_of(workload):
