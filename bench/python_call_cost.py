@@ -2,14 +2,16 @@
 """What a Python call costs before anything is computed: attention() with ten torch tensors on an empty
 batch, so that all arguments are read and checked, and beside it what torch's own calls cost.
 
-    python bench/python_call_cost.py [--seed-file triton_unified_attention.py]
+    python bench/python_call_cost.py [--device cuda] [--seed-file triton_unified_attention.py]
 
-The seed's launcher is timed with its kernels replaced by nothing, where triton is installed.
+With --device cuda it is what the host needs to enqueue a call, kernels included. The seed's launcher is
+timed with its kernels replaced by nothing, where triton is installed.
 """
 
 import argparse
 import importlib.util
 import time
+from functools import partial
 
 import pagoda
 import pagoda.torch
@@ -17,6 +19,7 @@ import torch
 from pagoda import _pagoda
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+parser.add_argument("--device", default="cpu")
 parser.add_argument("--seed-file", help="the published kernel's file, for its launcher")
 parser.add_argument("--calls", type=int, default=50000)
 arguments = parser.parse_args()
@@ -24,36 +27,40 @@ arguments = parser.parse_args()
 
 def microseconds(call):
     """The best of many short batches: what the call costs when nothing else runs."""
-    batch = 500
+    batch = 500 if arguments.device == "cpu" else 100  # fewer than a stream's queue holds
     times = []
     for _ in range(arguments.calls // batch):
         began = time.perf_counter()
         for _ in range(batch):
             call()
         times.append((time.perf_counter() - began) / batch)
+        if arguments.device != "cpu":
+            torch.cuda.synchronize()
     return 1e6 * min(times)
 
 
+# Each tensor is told its device: a default device would slow down every access to any tensor.
+on_device = {"device": arguments.device}
+int32 = on_device | {"dtype": torch.int32}
+bfloat16 = on_device | {"dtype": torch.bfloat16}
 heads, kv_heads, head_dim = 8, 2, 64
-int32 = {"dtype": torch.int32}
-q = torch.randn(3, heads, head_dim, dtype=torch.bfloat16)
-pages = torch.randn(2, 6, 16, kv_heads, head_dim, dtype=torch.bfloat16)
-k_pages, v_pages = pages
-out, lse = torch.empty_like(q), torch.empty(heads, 3)
+q = torch.randn(3, heads, head_dim, **bfloat16)
+k_pages, v_pages = torch.randn(2, 6, 16, kv_heads, head_dim, **bfloat16)
+out, lse = torch.empty_like(q), torch.empty(heads, 3, **on_device)
 cu_seqlens_q, seqused_k = torch.zeros(1, **int32), torch.zeros(0, **int32)
 block_table = torch.zeros(0, 2, **int32)
-sinks, slopes = torch.zeros(heads), torch.zeros(heads)
+sinks, slopes = torch.zeros(heads, **on_device), torch.zeros(heads, **on_device)
+bias = torch.zeros(3, 3, **on_device)
 plan = pagoda.plan(q, k_pages, v_pages, cu_seqlens_q=cu_seqlens_q, seqused_k=seqused_k,
                    block_table=block_table)
-
-
 tensors = {"out": out, "lse": lse, "cu_seqlens_q": cu_seqlens_q, "seqused_k": seqused_k,
            "block_table": block_table, "sinks": sinks, "alibi_slopes": slopes}
 
 
-def unified(function):
-    function(q, k_pages, v_pages, out, cu_seqlens_q, 3, seqused_k, 32, 0.125, True, (-1, -1), block_table,
-             0.0, None, None, None, slopes)
+def unified(function, **newer):
+    """A call of `function` as of vLLM's kernel, with nothing of Python's in between."""
+    return partial(function, q, k_pages, v_pages, out, cu_seqlens_q, 3, seqused_k, 32, 0.125, True, (-1, -1),
+                   block_table, 0.0, None, None, None, slopes, **newer)
 
 
 def seed_launcher(path):
@@ -71,7 +78,8 @@ def seed_launcher(path):
     return module.unified_attention
 
 
-small = torch.zeros(1, heads, 1, head_dim, dtype=torch.bfloat16)
+small = torch.zeros(1, heads, 1, head_dim, **bfloat16)
+one = torch.zeros(1, **on_device)
 rows = [
     ("pagoda.attention, planned, 10 tensors",
      lambda: pagoda.attention(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q,
@@ -85,15 +93,17 @@ rows = [
      lambda: _pagoda.attention(q, k_pages, v_pages, out=out, lse=lse, cu_seqlens_q=cu_seqlens_q,
                                seqused_k=seqused_k, block_table=block_table, sinks=sinks,
                                alibi_slopes=slopes, plan=plan)),
-    ("pagoda.unified_attention, 8 tensors", lambda: unified(pagoda.unified_attention)),
+    ("pagoda.unified_attention, 8 tensors", unified(pagoda.unified_attention)),
+    ("pagoda.unified_attention, 10 tensors",
+     unified(pagoda.unified_attention, sinks=sinks, qq_bias=bias)),
     ("torch.ops.pagoda.attention, 10 tensors",
-     lambda: pagoda.torch.attention(q, k_pages, v_pages, **tensors)),
+     lambda: pagoda.torch.attention(q, k_pages, v_pages, tensors)),
     ("torch scaled_dot_product_attention, one token",
      lambda: torch.nn.functional.scaled_dot_product_attention(small, small, small)),
-    ("torch.add(out=), one element", lambda x=torch.zeros(1): torch.add(x, x, out=x)),
+    ("torch.add(out=), one element", lambda: torch.add(one, one, out=one)),
 ]
 if arguments.seed_file:
     launcher = seed_launcher(arguments.seed_file)
-    rows.append(("the seed's launcher, no kernel, 8 tensors", lambda: unified(launcher)))
+    rows.append(("the seed's launcher, no kernel, 8 tensors", unified(launcher)))
 for name, call in rows:
     print(f"{name:48}{microseconds(call):8.2f} us")

@@ -4,13 +4,16 @@ of a few prompts, to be held against another backend's. Weights are made up, so 
 
     python bench/vllm_engine.py CUSTOM --json custom.json           # CUSTOM is Pagoda
     python bench/vllm_engine.py FLASH_ATTN --json flash.json
-    python bench/vllm_engine.py --compare flash.json custom.json
+    python bench/vllm_engine.py --compare flash.json triton.json custom.json
 
-A process runs one backend. --model chooses shapes: Llama 3 8B's, or a smaller one with sliding windows.
-Written for vLLM 0.24 with torch 2.11.
+A process runs one backend, and writes its file anew after each part. --model chooses shapes: Llama 3
+8B's, or a smaller one with sliding windows. --compare shows how far any two backends' log-probabilities
+are apart, as far as both saw the same tokens: what two correct ones differ by is the tolerance
+(bench/log_prob_noise.py measures it on a smaller model). Written for vLLM 0.24 with torch 2.11.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -112,20 +115,54 @@ class Engine:
                               for position in output.outputs[0].logprobs]} for output in outputs]
 
 
+def differences(a, b):
+    """Of a prompt's log-probabilities in two runs, position by position, as far as both were computed from
+    the same tokens: up to and with the one where the greedy tokens part. What comes after has another past
+    and says nothing."""
+    found = []
+    for i, (token_a, token_b) in enumerate(zip(a["tokens"], b["tokens"])):
+        shared = a["logprobs"][i].keys() & b["logprobs"][i].keys()
+        found.append([abs(a["logprobs"][i][t] - b["logprobs"][i][t]) for t in shared])
+        if token_a != token_b:
+            break
+    return found
+
+
+def show_pair(first, second):
+    """How far two backends are apart, in all and prompt by prompt."""
+    prompts = list(zip(CHECK_LENGTHS, first["check"], second["check"]))
+    apart = [sum(differences(a, b), []) for _, a, b in prompts]
+    everything = sum(apart, [])
+    parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
+    print(f"{first['model']:8} {first['backend']:12}{second['backend']:12}{len(everything)} log-probabilities: "
+          f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
+          f"{parted} of {len(prompts)} prompts part")
+    for (length, a, b), found in zip(prompts, apart):
+        print(f"  {length:5} tokens: {len(differences(a, b))} positions, mean difference "
+              f"{statistics.mean(found):.4f}, largest {max(found):.4f}")
+
+
 def compare(paths):
-    """Log-probabilities of two runs, as long as both have seen the same tokens."""
-    first, second = (json.load(open(path)) for path in paths)
-    worst, compared, parted = 0.0, 0, 0
-    for a, b in zip(first["check"], second["check"]):
-        for i, (token_a, token_b) in enumerate(zip(a["tokens"], b["tokens"])):
-            shared = a["logprobs"][i].keys() & b["logprobs"][i].keys()
-            differences = [abs(a["logprobs"][i][t] - b["logprobs"][i][t]) for t in shared]
-            worst, compared = max([worst, *differences]), compared + len(differences)
-            if token_a != token_b:
-                parted += 1
-                break
-    print(f"{first['backend']} and {second['backend']}: {compared} log-probabilities of the same tokens, "
-          f"largest difference {worst:.4f}; {parted} of {len(first['check'])} prompts part")
+    runs = [json.load(open(path)) for path in paths]
+    for workload in WORKLOADS:
+        name = name_of(workload)
+        for run in runs:
+            if name in run:
+                row = run[name]
+                print(f"{run['model']:8} {name:18}{run['backend']:12}{row['out_tokens_per_s']:8.0f} tokens/s out"
+                      f"{row['prefill_tokens_per_s']:9.0f} in{row['decode_step_ms']:8.2f} ms a decode step")
+    for first, second in itertools.combinations(runs, 2):
+        show_pair(first, second)
+
+
+def name_of(workload):
+    return "{} x ({} + {})".format(*workload)
+
+
+def save(result, path):
+    if path:
+        with open(path, "w") as file:
+            json.dump(result, file)
 
 
 def main():
@@ -135,20 +172,21 @@ def main():
     parser.add_argument("--compile", action="store_true", help="inductor and piecewise graphs too")
     parser.add_argument("--check-only", action="store_true")
     parser.add_argument("--json")
-    parser.add_argument("--compare", nargs=2, metavar="FILE")
+    parser.add_argument("--compare", nargs="+", metavar="FILE")
     arguments = parser.parse_args()
     if arguments.compare:
         return compare(arguments.compare)
+    began = time.perf_counter()
     engine = Engine(arguments.backend, arguments.model, arguments.compile)
     engine.run([512] * 8, 8, seed=1)
-    result = {"backend": arguments.backend, "model": arguments.model, "check": engine.check()}
+    result = {"backend": arguments.backend, "model": arguments.model,
+              "start_s": time.perf_counter() - began, "check": engine.check()}
+    save(result, arguments.json)
     for workload in () if arguments.check_only else WORKLOADS:
-        name = "{} x ({} + {})".format(*workload)
-        result[name] = row = engine.measure(*workload)
-        print(arguments.backend, name, " ".join(f"{k}={v:.2f}" for k, v in row.items()), flush=True)
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(result, file)
+        result[name_of(workload)] = row = engine.measure(*workload)
+        figures = " ".join(f"{key}={value:.2f}" for key, value in row.items())
+        print(arguments.backend, name_of(workload), figures, flush=True)
+        save(result, arguments.json)
     os._exit(0)  # vLLM's threads would keep the process
 
 

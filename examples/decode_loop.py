@@ -63,8 +63,7 @@ for _ in range(arguments.steps):
         # A model would make these from its hidden states.
         q.normal_()
         new_k, new_v = torch.randn(2, NUM_SEQS, NUM_KV_HEADS, HEAD_DIM, device=device).to(DTYPE)
-        if device.type == "cpu":  # CUDA has no cache operations yet
-            pagoda.write_kv_cache(new_k, new_v, k_pages[layer], v_pages[layer], slots)
+        pagoda.write_kv_cache(new_k, new_v, k_pages[layer], v_pages[layer], slots)
         pagoda.attention(q, k_pages[layer], v_pages[layer], **step, plan=plan, out=out)
 if device.type == "cuda":
     torch.cuda.synchronize()

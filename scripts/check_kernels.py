@@ -15,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-KERNEL_FOLDERS = ("generated", "kernels")
+KERNEL_FOLDERS = ("generated", "kernels", "cache")
 ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")

@@ -28,7 +28,7 @@ for part in "${@:-tests}"; do
       python3 examples/decode_loop.py --device cuda
       ;;
     bench)
-      python3 bench/python_call_cost.py ${SEED:+--seed-file "$SEED"}
+      python3 bench/python_call_cost.py --device cuda --calls 10000 ${SEED:+--seed-file "$SEED"}
       python3 -m pagoda bench --peers all ${SEED:+--seed "$SEED"} --json "$out/bench.json" \
         --plot "$out/bench"
       ;;
@@ -37,9 +37,8 @@ for part in "${@:-tests}"; do
       for backend in FLASH_ATTN TRITON_ATTN CUSTOM; do
         timeout 400 python3 bench/vllm_engine.py $backend --json "$out/$backend.json" \
           >"$out/$backend.log" 2>&1 || { tail -n 40 "$out/$backend.log"; exit 1; }
-        grep -F "$backend " "$out/$backend.log" || true
       done
-      python3 bench/vllm_engine.py --compare "$out/FLASH_ATTN.json" "$out/CUSTOM.json"
+      python3 bench/vllm_engine.py --compare "$out"/{FLASH_ATTN,TRITON_ATTN,CUSTOM}.json
       ;;
     *) echo "no part $part: tests, bench, transformers, vllm" >&2; exit 2 ;;
   esac

@@ -108,7 +108,8 @@ has_python() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 }
 
-# The wheel, checked and installed into a virtual environment of its own, then all that uses it.
+# The wheel, checked; in an empty virtual environment, where it needs nothing else; then in that of the
+# tests, with all that uses it.
 step_python() {
   has_python || skip "Python is older than 3.11"
   scripts/python_venv.sh
@@ -119,6 +120,9 @@ step_python() {
     -C cmake.define.PAGODA_WERROR=ON
   "$python" -m pip install -q --no-deps --force-reinstall build/dist/*.whl
   "$python" scripts/check_wheel.py build/dist/*.whl
+  "$python" -m venv --clear build/empty_venv
+  build/empty_venv/bin/python -m pip install -q --no-index build/dist/*.whl
+  build/empty_venv/bin/python -m pagoda doctor
   "$python" -m mypy
   "$python" -m pytest tests/python
   for example in mixed_batch decode_loop hf_generate; do "$python" "examples/$example.py"; done

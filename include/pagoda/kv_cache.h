@@ -94,9 +94,9 @@ struct AttentionState {
 };
 
 // Softmax-weighted merge of `num_states` partial results into `merged` (whose lse is optional).
-// An lse of +inf or NaN counts as -inf; all -inf gives 0 and -inf. A state with weight 0 is not
-// read. `merged` may be one of the states, out and lse; otherwise it must not overlap them, nor
-// merged.out merged.lse.
+// An lse of +inf or NaN counts as -inf; all -inf gives 0 and -inf. What a state with weight 0 holds
+// does not matter. On CUDA there may be up to 500 states. `merged` may be one of the states, out
+// and lse; otherwise it must not overlap them, nor merged.out merged.lse.
 PAGODA_API Status merge_states(const AttentionState* states, int32_t num_states,
                                const AttentionState& merged,
                                LseLayout lse_layout = LseLayout::kHeadsTokens,
@@ -131,7 +131,8 @@ struct CopyPages {
 // Within one device.
 PAGODA_API Status copy_pages(const CopyPages& args, const Execution& execution = {});
 
-// Between devices, or between a device and the host.
+// Between devices, or between a device and the host. page_pairs are read before the call returns;
+// the copies are enqueued, and only pinned host memory lets the call return before they are done.
 PAGODA_API Status swap_pages(const CopyPages& args, const Execution& execution = {});
 
 }  // namespace pagoda

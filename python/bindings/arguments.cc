@@ -7,21 +7,12 @@
 #include <string_view>
 
 #include "element_types.h"
+#include "fields.h"
 #include "pagoda/attention.h"
 #include "pagoda/kv_cache.h"
 
 namespace pagoda::python {
 namespace {
-
-template <class T>
-T& field_of(void* target, const Field& field) {
-  return *reinterpret_cast<T*>(static_cast<char*>(target) + field.offset);
-}
-
-template <class T>
-const T& field_of(const void* target, const Field& field) {
-  return *reinterpret_cast<const T*>(static_cast<const char*>(target) + field.offset);
-}
 
 bool fail(PyObject* kind, const char* name, const char* wants) {
   PyErr_Clear();
@@ -62,10 +53,6 @@ bool read_choice(PyObject* value, const Field& field, const char* const (&names)
                names[1]);
   return false;
 }
-
-constexpr const char* kSplitPolicies[2] = {"balanced", "fixed"};
-constexpr const char* kLseLayouts[2] = {"heads_tokens", "tokens_heads"};
-constexpr const char* kKvLayouts[2] = {"hnd", "nhd"};
 
 bool read_device(PyObject* value, const Field& field, Device* out) {
   Ref text;
@@ -180,106 +167,71 @@ int find_field(const Signature& signature, PyObject* name, size_t expected) {
   return -1;
 }
 
-const char* kind_name(Kind kind) {
-  switch (kind) {
-    case Kind::kTensor:
-      return "tensor";
-    case Kind::kOutput:
-      return "output";
-    case Kind::kBool:
-      return "bool";
-    case Kind::kInt32:
-    case Kind::kInt64:
-      return "int";
-    case Kind::kFloat:
-      return "float";
-    case Kind::kSplitPolicy:
-    case Kind::kLseLayout:
-    case Kind::kKvLayout:
-      return "str";
-    case Kind::kDType:
-      return "dtype";
-    case Kind::kDevice:
-    case Kind::kObject:
-      return "object";
-  }
-  return "";
-}
+// The arguments of one call, taken one after the other.
+struct Reading {
+  const Signature& signature;
+  TensorReader* tensors;
+  void* target;
+  uint64_t given = 0;  // bit i: field i
+  int last = -1;       // the field that was taken last
+  static_assert(kMaxFields <= 64);
 
-PyObject* default_of(const Field& field, const void* defaults) {
-  switch (field.kind) {
-    case Kind::kBool:
-      return PyBool_FromLong(field_of<bool>(defaults, field));
-    case Kind::kInt32:
-      return PyLong_FromLong(field_of<int32_t>(defaults, field));
-    case Kind::kInt64:
-      return PyLong_FromLongLong(field_of<int64_t>(defaults, field));
-    case Kind::kFloat:
-      return PyFloat_FromDouble(static_cast<double>(field_of<float>(defaults, field)));
-    case Kind::kSplitPolicy:
-      return PyUnicode_FromString(
-          kSplitPolicies[static_cast<int>(field_of<SplitPolicy>(defaults, field))]);
-    case Kind::kLseLayout:
-      return PyUnicode_FromString(
-          kLseLayouts[static_cast<int>(field_of<LseLayout>(defaults, field))]);
-    case Kind::kKvLayout:
-      return PyUnicode_FromString(
-          kKvLayouts[static_cast<int>(field_of<KvLayout>(defaults, field))]);
-    default:
-      Py_INCREF(Py_None);
-      return Py_None;
+  bool take(int at, PyObject* value) {
+    const Field& field = signature.fields[at];
+    last = at;
+    if ((given >> at & 1) != 0) {
+      PyErr_Format(PyExc_TypeError, "%s() got '%s' twice", signature.function, field.name);
+      return false;
+    }
+    if (value == Py_None) return true;
+    given |= uint64_t{1} << at;
+    return read_value(value, field, tensors, target);
   }
-}
+
+  bool take_named(PyObject* name, PyObject* value) {
+    const int at = find_field(signature, name, static_cast<size_t>(last + 1));
+    return at >= 0 && take(at, value);
+  }
+
+  bool is_complete() const {
+    for (size_t i = 0; i < signature.fields.size(); ++i) {
+      if (!signature.fields[i].required || (given >> i & 1) != 0) continue;
+      PyErr_Format(PyExc_TypeError, "%s() wants the argument '%s'", signature.function,
+                   signature.fields[i].name);
+      return false;
+    }
+    return true;
+  }
+};
 
 }  // namespace
 
 bool read_arguments(const Signature& signature, const Arguments& arguments, TensorReader* tensors,
                     void* target) {
-  if (arguments.num_positional > signature.num_positional) {
+  const Py_ssize_t num_positional =
+      std::min<Py_ssize_t>(arguments.num_positional, signature.num_positional);
+  const Py_ssize_t num_more = arguments.num_positional - num_positional;
+  PyObject* more = num_more == 1 ? arguments.values[num_positional] : nullptr;
+  if (num_more > 1 || (more != nullptr && PyDict_Check(more) == 0)) {
     PyErr_Format(PyExc_TypeError, "%s() takes %d positional arguments, got %zd", signature.function,
                  signature.num_positional, arguments.num_positional);
     return false;
   }
-  uint64_t given = 0;  // bit i: field i
-  static_assert(kMaxFields <= 64);
+  Reading reading{signature, tensors, target};
+  for (Py_ssize_t i = 0; i < num_positional; ++i) {
+    if (!reading.take(static_cast<int>(i), arguments.values[i])) return false;
+  }
   const Py_ssize_t num_names = arguments.names != nullptr ? PyTuple_Size(arguments.names) : 0;
-  int at = -1;
-  for (Py_ssize_t i = 0; i < arguments.num_positional + num_names; ++i) {
-    const Py_ssize_t named = i - arguments.num_positional;
-    at = named < 0 ? static_cast<int>(i)
-                   : find_field(signature, PyTuple_GetItem(arguments.names, named),
-                                static_cast<size_t>(at + 1));
-    if (at < 0) return false;
-    const Field& field = signature.fields[at];
-    if ((given >> at & 1) != 0) {
-      PyErr_Format(PyExc_TypeError, "%s() got '%s' twice", signature.function, field.name);
-      return false;
-    }
-    if (arguments.values[i] == Py_None) continue;
-    given |= uint64_t{1} << at;
-    if (!read_value(arguments.values[i], field, tensors, target)) return false;
+  for (Py_ssize_t i = 0; i < num_names; ++i) {
+    PyObject* value = arguments.values[arguments.num_positional + i];
+    if (!reading.take_named(PyTuple_GetItem(arguments.names, i), value)) return false;
   }
-  for (size_t i = 0; i < signature.fields.size(); ++i) {
-    if (!signature.fields[i].required || (given >> i & 1) != 0) continue;
-    PyErr_Format(PyExc_TypeError, "%s() wants the argument '%s'", signature.function,
-                 signature.fields[i].name);
-    return false;
+  PyObject* name = nullptr;
+  PyObject* value = nullptr;
+  for (Py_ssize_t at = 0; more != nullptr && PyDict_Next(more, &at, &name, &value) != 0;) {
+    if (!reading.take_named(name, value)) return false;
   }
-  return true;
-}
-
-Ref describe(std::span<const Field> fields, const void* defaults) {
-  Ref list(PyTuple_New(static_cast<Py_ssize_t>(fields.size())));
-  if (!list) return list;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    Ref value(default_of(fields[i], defaults));
-    PyObject* row = value ? Py_BuildValue("(ssOO)", fields[i].name, kind_name(fields[i].kind),
-                                          value.get(), fields[i].required ? Py_True : Py_False)
-                          : nullptr;
-    if (row == nullptr) return Ref();
-    PyTuple_SetItem(list.get(), static_cast<Py_ssize_t>(i), row);  // takes `row`
-  }
-  return list;
+  return reading.is_complete();
 }
 
 }  // namespace pagoda::python

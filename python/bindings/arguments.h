@@ -46,6 +46,8 @@ struct Signature {
   InternedNames* interned;
 };
 
+// Behind the positional ones may come a dict of more keywords: a caller that has one passes it on
+// for half of what Python needs to spread it.
 struct Arguments {
   PyObject* const* values;  // positional ones, then those of `names`
   Py_ssize_t num_positional;

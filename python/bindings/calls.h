@@ -11,6 +11,8 @@
 namespace pagoda::python {
 
 PyObject* py_attention(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
+PyObject* py_unified_attention(PyObject*, PyObject* const* values, Py_ssize_t count,
+                               PyObject* names);
 PyObject* py_plan(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_workspace_size(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
 PyObject* py_supported(PyObject*, PyObject* const* values, Py_ssize_t count, PyObject* names);
@@ -25,6 +27,7 @@ PyObject* py_swap_pages(PyObject*, PyObject* const* values, Py_ssize_t count, Py
 
 // {function: its options as describe() lists them}
 Ref describe_attention_calls();
+Ref describe_unified_call();
 Ref describe_workspace_calls();
 Ref describe_make_cache_call();
 Ref describe_kv_cache_calls();

@@ -16,8 +16,9 @@ PyMethodDef method(const char* name, Call call) {
 int fill(PyObject* module) {
   if (!add_plan_type(module) || !add_cache_tensor_type(module)) return -1;
   Ref options(PyDict_New());
-  for (Ref (*describe_calls)() : {describe_attention_calls, describe_workspace_calls,
-                                  describe_make_cache_call, describe_kv_cache_calls}) {
+  for (Ref (*describe_calls)() :
+       {describe_attention_calls, describe_unified_call, describe_workspace_calls,
+        describe_make_cache_call, describe_kv_cache_calls}) {
     Ref some = describe_calls();
     if (!options || !some || PyDict_Update(options.get(), some.get()) != 0) return -1;
   }
@@ -29,6 +30,7 @@ int fill(PyObject* module) {
 PyObject* define() {
   static PyMethodDef methods[] = {
       method("attention", py_attention),
+      method("unified_attention", py_unified_attention),
       method("plan", py_plan),
       method("workspace_size", py_workspace_size),
       method("supported", py_supported),

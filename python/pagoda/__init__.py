@@ -10,20 +10,22 @@ import sys
 
 try:
     from ._pagoda import HAS_CUDA, CacheTensor, Plan, __version__
-    from .ops import (
-        Explanation,
+    from .kv_cache import (
         KvCache,
-        attention,
         copy_pages,
-        explain,
         gather_kv_cache,
         make_kv_cache,
+        swap_pages,
+        write_kv_cache,
+    )
+    from .ops import (
+        Explanation,
+        attention,
+        explain,
         merge_states,
         plan,
         supported,
-        swap_pages,
         workspace_size,
-        write_kv_cache,
     )
     from .options import Problem
     from .unified import unified_attention

@@ -1,4 +1,4 @@
-"""The contract's operations, on tensors of any framework."""
+"""Attention, its plans and its results, on tensors of any framework."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
-    from ._pagoda import CacheTensor, Plan
-    from .options import Execution, KvLayout, LseLayout, Problem, Tensor
+    from ._pagoda import Plan
+    from .options import LseLayout, Problem, Tensor
 
 
 def operations(tensor: Any) -> Any:
@@ -86,7 +86,7 @@ def attention(
         out = _new_out(q, problem)
     if return_lse and lse is None:
         lse = _new_lse(q, problem)
-    operations(q).attention(q, k_pages, v_pages, out=out, lse=lse, plan=plan, **problem)
+    operations(q).attention(q, k_pages, v_pages, problem, out=out, lse=lse, plan=plan)
     return (out, lse) if return_lse else out
 
 
@@ -96,6 +96,8 @@ def plan(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
 
     Takes the arguments of attention(), of which it reads shapes, lengths, mask and policy, never the
     contents of q, K or V. The plan lies in `workspace`, or in memory of its own.
+
+    Raises: as attention() does; ValueError too if the workspace is too small.
     """
     return _pagoda.plan(q, k_pages, v_pages, out=out, **problem)
 
@@ -113,7 +115,15 @@ def workspace_size(
     fixed_split_keys: int = 0,
 ) -> int:
     """Bytes of workspace for every step within these bounds; reads nothing else, so one allocation
-    serves all of them. The tensor may begin at any address."""
+    serves all of them. The tensor may begin at any address.
+
+    Args:
+      max_num_tokens, max_num_seqs, max_seqlen_k: of any step: rows of q, sequences, keys of a sequence.
+      num_q_heads, num_kv_heads, head_dim: as the steps will have them.
+      device: "cpu", "cuda", "cuda:1" or torch's; split_policy, fixed_split_keys: see pagoda.Problem.
+
+    Raises: ValueError: a bound is out of range; the text names it.
+    """
     return _pagoda.workspace_size(
         max_num_tokens=max_num_tokens, max_num_seqs=max_num_seqs, max_seqlen_k=max_seqlen_k,
         num_q_heads=num_q_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, device=device,
@@ -122,7 +132,11 @@ def workspace_size(
 
 def supported(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
               **problem: Unpack[Problem]) -> list[str]:
-    """Why attention() would not take this call on this build and device; empty if it would."""
+    """Why attention() would not take this call on this build and device; empty if it would.
+
+    Takes the arguments of attention(). Raises: TypeError alone, for what is no tensor or no option;
+    everything else is a reason in the list.
+    """
     return _pagoda.supported(q, k_pages, v_pages, out=out, **problem).splitlines()
 
 
@@ -145,86 +159,11 @@ class Explanation:
 
 def explain(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
             plan: Plan | None = None, **problem: Unpack[Problem]) -> Explanation:
-    """What attention() will do with this step, by `plan` or by one that is made for the purpose."""
+    """What attention() will do with this step, by `plan` or by one that is made for the purpose.
+
+    Takes the arguments of attention(). Raises: as it does.
+    """
     return Explanation(**_pagoda.explain(q, k_pages, v_pages, out=out, plan=plan, **problem))
-
-
-@dataclass(frozen=True)
-class KvCache:
-    """A KV cache in host memory, as make_kv_cache() makes it. Pagoda's calls take its tensors as they
-    are; torch.from_dlpack() and numpy.asarray() see the same memory, which lives as long as any of
-    them."""
-
-    k_pages: CacheTensor  # [num_pages, page_size, num_kv_heads, head_dim]
-    v_pages: CacheTensor
-    k_token_scale: CacheTensor | None  # float32 [num_pages, page_size, num_kv_heads]
-    v_token_scale: CacheTensor | None
-
-
-def make_kv_cache(
-    *,
-    num_pages: int,
-    num_kv_heads: int,
-    head_dim: int,
-    dtype: Any = "bfloat16",
-    page_size: int = 64,
-    layout: KvLayout = "hnd",
-    token_scales: bool = False,
-) -> KvCache:
-    """Pages of K and V in host memory, zeroed, laid out as CPUs read them fastest: head-major pages of
-    64 tokens, on a 2 MB boundary, with huge pages advised.
-
-    Args:
-      dtype: float32, float16, bfloat16, float8_e4m3, float8_e5m2 or int8, by name or as torch's or
-        NumPy's.
-      layout: "hnd" (head-major) or "nhd" (token-major); the tensors' shapes are the same.
-      token_scales: with float32 scales per token and head, for fp8; int8 pages always have them.
-    """
-    return KvCache(*_pagoda.make_kv_cache(
-        num_pages=num_pages, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype,
-        page_size=page_size, layout=layout, token_scales=token_scales))
-
-
-def write_kv_cache(
-    k: Tensor,
-    v: Tensor,
-    k_pages: Tensor,
-    v_pages: Tensor,
-    slot_mapping: Tensor,
-    *,
-    k_scale: Tensor = None,
-    v_scale: Tensor = None,
-    k_token_scale: Tensor = None,
-    v_token_scale: Tensor = None,
-    rope_cos_sin: Tensor = None,
-    rope_positions: Tensor = None,
-    rope_interleaved: bool = False,
-    rope_q: Tensor = None,
-    dtype: Any = None,
-    **execution: Unpack[Execution],
-) -> None:
-    """Writes new tokens into pages, quantising where the pages are quantised.
-
-    Args:
-      k, v: [num_tokens, num_kv_heads, head_dim] float32, float16 or bfloat16; strides free but for the
-        last. `dtype` says what uint16 elements are.
-      k_pages, v_pages: [num_pages, page_size, num_kv_heads, head_dim] of k's type, fp8 or int8.
-      slot_mapping: int64 [num_tokens]: token j goes to page slot // page_size, offset
-        slot % page_size; a negative slot skips it.
-      k_scale, v_scale: float32, one element or [num_kv_heads]: stored = round(value / scale).
-      k_token_scale, v_token_scale: float32 [num_pages, page_size, num_kv_heads], computed and stored
-        per token and head.
-      rope_cos_sin: [max_position, rotary_dim], cosines before sines: rotates k on its way, and rope_q
-        [num_tokens, num_q_heads, head_dim] in place, by rope_positions, int64 [num_tokens]. Without
-        it the other arguments of rope are an error.
-
-    What is written (pages, token scales, rope_q) must not overlap another argument.
-    """
-    operations(k).write_kv_cache(
-        k, v, k_pages, v_pages, slot_mapping, k_scale=k_scale, v_scale=v_scale,
-        k_token_scale=k_token_scale, v_token_scale=v_token_scale, rope_cos_sin=rope_cos_sin,
-        rope_positions=rope_positions, rope_interleaved=rope_interleaved, rope_q=rope_q, dtype=dtype,
-        **execution)
 
 
 def merge_states(
@@ -239,7 +178,10 @@ def merge_states(
 
     out [num_tokens, num_q_heads, head_dim] float32, float16 or bfloat16; lse float32 by lse_layout. An
     lse of +inf or NaN counts as -inf; where all are -inf, out is 0 and lse -inf. Returns (out, lse),
-    made if None. They may be those of one of the states, and must not overlap the others.
+    made if None. They may be those of one of the states, and must not overlap the others. `stream` as in
+    pagoda.Problem.
+
+    Raises: ValueError: no states, or shapes, types or devices that differ; TypeError: what is no pair.
     """
     if not states:
         raise ValueError("pagoda.merge_states: states: got none, wants at least one (out, lse)")
@@ -250,50 +192,3 @@ def merge_states(
         lse = _frameworks.empty(first_lse, tuple(first_lse.shape))
     operations(first_out).merge_states(states, out, lse=lse, lse_layout=lse_layout, stream=stream)
     return out, lse
-
-
-def gather_kv_cache(
-    k_pages: Tensor,
-    v_pages: Tensor,
-    k_out: Tensor,
-    v_out: Tensor,
-    *,
-    cu_seqlens_k: Tensor,
-    seq_starts: Tensor = None,
-    block_table: Tensor = None,
-    page_indptr: Tensor = None,
-    page_indices: Tensor = None,
-    k_scale: Tensor = None,
-    v_scale: Tensor = None,
-    k_token_scale: Tensor = None,
-    v_token_scale: Tensor = None,
-    out_dtype: Any = None,
-    **execution: Unpack[Execution],
-) -> None:
-    """Copies each sequence's tokens from pages to contiguous rows, dequantising where k_out and v_out
-    [num_rows, num_kv_heads, head_dim] are float32, float16 or bfloat16 and the pages are not.
-
-    cu_seqlens_k int32 [num_seqs + 1] says where a sequence's rows lie; seq_starts int32 [num_seqs]
-    which token comes first, 0 if not given. k_out and v_out must not overlap each other or the pages.
-    """
-    operations(k_pages).gather_kv_cache(
-        k_pages, v_pages, k_out, v_out, cu_seqlens_k=cu_seqlens_k, seq_starts=seq_starts,
-        block_table=block_table, page_indptr=page_indptr, page_indices=page_indices, k_scale=k_scale,
-        v_scale=v_scale, k_token_scale=k_token_scale, v_token_scale=v_token_scale,
-        out_dtype=out_dtype, **execution)
-
-
-def copy_pages(source: Tensor, destination: Tensor, page_pairs: Tensor,
-               **execution: Unpack[Execution]) -> None:
-    """Copies page page_pairs[i][0] of source to page page_pairs[i][1] of destination, within a device.
-
-    page_pairs is int64 [num_pairs, 2], on the device. No page may be written by two pairs, nor, within
-    one tensor, be both read and written; `checked` finds such pairs.
-    """
-    _pagoda.copy_pages(source, destination, page_pairs, **execution)
-
-
-def swap_pages(source: Tensor, destination: Tensor, page_pairs: Tensor,
-               **execution: Unpack[Execution]) -> None:
-    """copy_pages() between two devices, or a device and the host; page_pairs lies in host memory."""
-    _pagoda.swap_pages(source, destination, page_pairs, **execution)

@@ -64,7 +64,7 @@ _library = torch.library.Library("pagoda", "DEF")
 _IMPLEMENTATIONS = {
     "merge_states": (_MERGE_SCHEMA, _merge_in_extension),
     **{name: (_schema(name), _by_name(name))
-       for name in ("attention", "write_kv_cache", "gather_kv_cache")},
+       for name in ("attention", "unified_attention", "write_kv_cache", "gather_kv_cache")},
 }
 for _name, (_text, _function) in _IMPLEMENTATIONS.items():
     _library.define(_text, tags=(torch.Tag.needs_fixed_stride_order,))
@@ -86,8 +86,15 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def attention(q: Any, k_pages: Any, v_pages: Any, **options: Any) -> None:
-    torch.ops.pagoda.attention(q=q, k_pages=k_pages, v_pages=v_pages, **_given(options))
+def attention(q: Any, k_pages: Any, v_pages: Any, problem: dict[str, Any], **options: Any) -> None:
+    torch.ops.pagoda.attention(q=q, k_pages=k_pages, v_pages=v_pages, **_given(problem | options))
+
+
+_UNIFIED_NAMES = [row[0] for row in _pagoda.OPTIONS["unified_attention"]]
+
+
+def unified_attention(*values: Any) -> None:
+    torch.ops.pagoda.unified_attention(**_given(dict(zip(_UNIFIED_NAMES, values, strict=True))))
 
 
 def write_kv_cache(k: Any, v: Any, k_pages: Any, v_pages: Any, slot_mapping: Any,

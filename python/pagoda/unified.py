@@ -5,29 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._frameworks import dtype_name
 from .ops import operations
-
-# vLLM's KVQuantMode, by value.
-_MODE_INT8_PER_TOKEN_HEAD = 2
-_MODE_FP8_PER_TOKEN_HEAD = 3
-_LAST_MODE_WITH_CODE = _MODE_FP8_PER_TOKEN_HEAD
-
-
-def _mask_of(window_size: Any, causal: Any, chunk_lookback: int) -> tuple[int, int, int, int]:
-    """window_left, window_right, chunk_size, chunk_lookback. The kernel reads the left window only;
-    without a causal mask it holds on both sides. With chunk_lookback it gives the size of the chunks
-    instead."""
-    left = int(window_size[0])
-    if chunk_lookback >= 0 and left >= 0:
-        return -1, -1, (left + 1) // (chunk_lookback + 1), chunk_lookback
-    return left, left if causal is False else -1, 0, 0
-
-
-def _check_mode(mode: int) -> None:
-    if mode > _LAST_MODE_WITH_CODE:
-        raise NotImplementedError(f"pagoda.unified_attention: kv_quant_mode: got {mode}, Pagoda has none "
-                                  "(0), fp8 (1), and int8 (2) or fp8 (3) per token and head")
 
 
 def unified_attention(
@@ -70,56 +48,39 @@ def unified_attention(
 ) -> None:
     """Writes the attention of a serving step to `out`; see pagoda.attention().
 
-    q, out [num_tokens, num_q_heads, head_dim]; k, v [num_pages, page_size, num_kv_heads, head_dim];
-    cu_seqlens_q int32 [num_seqs + 1]; seqused_k int32 [num_seqs]; block_table int32
-    [num_seqs, max_pages]. window_size is (left, right), -1 = unlimited; softcap 0 = off; causal is a
-    bool or a bool tensor [num_seqs].
+    Args:
+      q, out: [num_tokens, num_q_heads, head_dim].
+      k, v: [num_pages, page_size, num_kv_heads, head_dim] of q's type, fp8 (uint8 counts as e4m3) or int8.
+      cu_seqlens_q: int32 [num_seqs + 1]. seqused_k: int32 [num_seqs].
+      block_table: int32 [num_seqs, max_pages]. max_seqlen_q, max_seqlen_k: bounds of the lengths.
+      softmax_scale: 0 = 1 / sqrt(head_dim). softcap: 0 = off.
+      causal: a bool or a bool tensor [num_seqs].
+      window_size: (left, right), of which the kernel reads left; -1 = unlimited.
+      q_descale, k_descale, v_descale: float32, one element, [num_kv_heads] or [num_seqs, num_kv_heads];
+        of no account for tensors that are not fp8.
+      alibi_slopes: float32 [num_q_heads]; use_alibi_sqrt: see pagoda.Problem.
 
-    Arguments from output_scale on are those of newer versions of that kernel, by keyword. The last six
-    steer how it splits its work; they are taken and not needed. kv_quant_mode 4 and above (int4)
-    raise NotImplementedError.
+    Those of newer versions of that kernel, by keyword:
+      output_scale: float32 of one element, for an fp8 out. sinks: [num_q_heads]. qq_bias: float32
+        [rows, columns], for this step's own keys.
+      mm_prefix_range: int32 [num_seqs, max_ranges, 2]; mm_prefix_clamp_sliding_window holds it to the
+        window. rswa_prefix_lens: int32 [num_seqs], and rswa_window, in keys. chunk_lookback: >= 0 makes
+        the window one of chunks.
+      kv_quant_mode: 2 (int8) and 3 (fp8) take k_scale_cache and v_scale_cache, float32
+        [num_pages, page_size, num_kv_heads].
+      seq_threshold_3D, num_par_softmax_segments, softmax_segm_output, softmax_segm_max,
+        softmax_segm_expsum, use_td: steer how the kernel splits its work; taken and not needed.
+
+    Raises: as attention() does; NotImplementedError for kv_quant_mode 4 and above (4 bits).
     """
     del seq_threshold_3D, num_par_softmax_segments, softmax_segm_output, softmax_segm_max
     del softmax_segm_expsum, use_td
-    mode = int(kv_quant_mode)
-    _check_mode(mode)
-    by_token = mode >= _MODE_INT8_PER_TOKEN_HEAD
-    is_quantised = k.dtype.itemsize == 1
-    # The kernel ignores the descales of a cache that is not quantised; callers pass them always.
-    by_tensor = is_quantised and not by_token
     per_seq = not isinstance(causal, (bool, int))
-    window_left, window_right, chunk_size, chunk_lookback = _mask_of(window_size, causal,
-                                                                     chunk_lookback)
-    # By name and without a dict on the way: half of the cost of the call.
-    operations(q).attention(
-        q, k, v,
-        out=out,
-        cu_seqlens_q=cu_seqlens_q,
-        seqused_k=seqused_k,
-        block_table=block_table,
-        max_seqlen_q=max_seqlen_q,
-        max_seqlen_k=max_seqlen_k,
-        softmax_scale=softmax_scale,
-        logits_soft_cap=softcap,
-        causal=True if per_seq else bool(causal),
-        causal_per_seq=causal if per_seq else None,
-        window_left=window_left,
-        window_right=window_right,
-        chunk_size=chunk_size,
-        chunk_lookback=chunk_lookback,
-        prefix_lens=rswa_prefix_lens,
-        prefix_window_left=-1 if rswa_prefix_lens is None else (rswa_window or 0) - 1,
-        bidirectional_ranges=mm_prefix_range,
-        clamp_ranges_to_window_left=mm_prefix_range is not None and mm_prefix_clamp_sliding_window,
-        alibi_slopes=alibi_slopes,
-        alibi_sqrt=alibi_slopes is not None and use_alibi_sqrt,
-        bias=qq_bias,
-        sinks=sinks,
-        q_scale=q_descale if q.dtype.itemsize == 1 else None,
-        k_scale=k_descale if by_tensor else None,
-        v_scale=v_descale if by_tensor else None,
-        k_token_scale=k_scale_cache if by_token else None,
-        v_token_scale=v_scale_cache if by_token else None,
-        out_scale=output_scale,
-        kv_dtype="float8_e4m3" if is_quantised and dtype_name(k.dtype) == "uint8" else None,
-    )
+    # By position, in the order of the extension's table, which says what the arguments mean: names cost
+    # as much as all the rest of the call.
+    operations(q).unified_attention(
+        q, k, v, out, cu_seqlens_q, max_seqlen_q, seqused_k, max_seqlen_k, softmax_scale,
+        per_seq or bool(causal), causal if per_seq else None, window_size[0], block_table, softcap,
+        q_descale, k_descale, v_descale, alibi_slopes, output_scale, qq_bias, sinks, mm_prefix_range,
+        rswa_prefix_lens, rswa_window, use_alibi_sqrt, kv_quant_mode, k_scale_cache, v_scale_cache,
+        chunk_lookback, mm_prefix_clamp_sliding_window)

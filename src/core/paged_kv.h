@@ -29,6 +29,16 @@ PAGODA_HD TokenSlot token_slot(const int32_t* page_ids, int32_t page_size, int32
   return {page_ids[token / page_size], token % page_size};
 }
 
+// The place that `slot` of a slot mapping names, slot >= 0.
+PAGODA_HD TokenSlot mapped_slot(int64_t slot, int32_t page_size) {
+  // Division of 64 bits is slow on a GPU, and seldom needed.
+  if (slot <= INT32_MAX) {
+    const auto narrow = static_cast<int32_t>(slot);
+    return {narrow / page_size, narrow % page_size};
+  }
+  return {static_cast<int32_t>(slot / page_size), static_cast<int32_t>(slot % page_size)};
+}
+
 // Offset in elements of the row (slot, kv_head).
 PAGODA_HD int64_t row_offset(const PagesParams& pages, TokenSlot slot, int32_t kv_head) {
   return slot.page * pages.page_stride + slot.offset * pages.token_stride +

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cpu/convert_run.h"
+#include "semantics/rope.h"
 
 namespace pagoda::cpu {
 
@@ -16,15 +17,10 @@ struct Rotation {
   bool interleaved = false;
 };
 
-// (a, b) <- (a c - b s, b c + a s) for `count` pairs that lie `step` apart.
+// rotate_pair() of `count` pairs that lie `step` apart.
 inline void rotate_pairs(float* a, float* b, int32_t step, const float* c, const float* s,
                          int32_t count) {
-  for (int32_t i = 0; i < count; ++i) {
-    const float x = a[i * step];
-    const float y = b[i * step];
-    a[i * step] = x * c[i] - y * s[i];
-    b[i * step] = y * c[i] + x * s[i];
-  }
+  for (int32_t i = 0; i < count; ++i) rotate_pair(a + i * step, b + i * step, c[i], s[i]);
 }
 
 // Calls visit(first, values, count) for runs of a row's rotated channels, which cover the first

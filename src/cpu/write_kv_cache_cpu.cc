@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cfloat>
 
 #include "core/arith.h"
 #include "core/dtype.h"
@@ -10,6 +9,7 @@
 #include "cpu/copy_box.h"
 #include "cpu/parallel_ranges.h"
 #include "cpu/rotate_row.h"
+#include "semantics/quant.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -61,43 +61,19 @@ PagedKvParams lay_out_cache(const WriteKvCache& args) {
   return lay_out_paged_kv(cache, {});
 }
 
-float largest_of(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat8E4M3:
-      return kE4M3Max;
-    case DType::kFloat8E5M2:
-      return kE5M2Max;
-    default:
-      return kInt8Max;
-  }
-}
-
-// The largest magnitude, as bits, which order magnitudes as floats do; NaN does not count.
-int32_t largest_bits(const float* values, int32_t count) {
-  constexpr int32_t kInfinityBits = 0x7f800000;
-  int32_t largest = 0;
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t magnitude = bit_cast<int32_t>(values[i]) & 0x7fffffff;
-    largest = max_of(largest, magnitude > kInfinityBits ? 0 : magnitude);
-  }
-  return largest;
-}
-
-// At most the largest finite float, so that scales are finite.
-float largest_magnitude(Elements row, int32_t head_dim, const Rotation& rotation) {
+int32_t largest_bits(Elements row, int32_t head_dim, const Rotation& rotation) {
   int32_t largest = 0;
   for_each_run(row, head_dim, rotation, [&](int32_t, const float* values, int32_t count) {
-    largest = max_of(largest, largest_bits(values, count));
+    for (int32_t i = 0; i < count; ++i) largest = max_of(largest, magnitude_bits(values[i]));
   });
-  return std::min(bit_cast<float>(largest), FLT_MAX);
+  return largest;
 }
 
 // The scale of one row; one per token and head is computed here and stored.
 float row_scale(const WriteSide& side, Elements row, TokenSlot slot, int32_t kv_head,
                 const Rotation& rotation) {
   if (side.token_scale.data == nullptr) return scale_of(side.scale, 0, kv_head);
-  const float largest = largest_magnitude(row, side.head_dim, rotation);
-  const float scale = std::max(largest / largest_of(side.pages.dtype), 1e-6f);
+  const float scale = token_scale_of(largest_bits(row, side.head_dim, rotation), side.pages.dtype);
   *scale_address(side.token_scale, slot, kv_head) = scale;
   return scale;
 }
@@ -139,10 +115,7 @@ class Slots {
 
   bool is_skipped(int64_t token) const { return slot(token) < 0; }
 
-  TokenSlot operator[](int64_t token) const {
-    return {static_cast<int32_t>(slot(token) / page_size_),
-            static_cast<int32_t>(slot(token) % page_size_)};
-  }
+  TokenSlot operator[](int64_t token) const { return mapped_slot(slot(token), page_size_); }
 
   // How many tokens, from the first of the range on, follow each other in one page.
   int64_t num_adjacent(TokenRange tokens) const {
@@ -158,7 +131,7 @@ class Slots {
 
   const int64_t* slots_;
   int64_t stride_;
-  int64_t page_size_;
+  int32_t page_size_;
 };
 
 void copy_tokens(const WriteSide& side, const Slots& slots, TokenRange tokens) {

@@ -8,6 +8,7 @@
 #include "core/paged_kv.h"
 #include "cuda/backend_cuda.h"
 #include "cuda/device_guard.h"
+#include "cuda/device_status.h"
 #include "cuda/kernels/combine.h"
 #include "cuda/kernels/plan.h"
 #include "cuda/step_layout.h"
@@ -40,22 +41,10 @@ Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kern
           .kernel_head_dim = kernel_head_dim};
 }
 
-Status device_error(cudaError_t error) {
-  if (error == cudaSuccess) return {};
-  return {StatusCode::kDeviceError, std::string("CUDA: ") + cudaGetErrorString(error)};
-}
-
-// The current device must be sm_90.
+// The device must be sm_90.
 Status count_sms(int32_t device, int32_t* num_sms) {
-  int major = 0;
-  cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(num_sms, cudaDevAttrMultiProcessorCount, device);
-  }
-  if (error != cudaSuccess) return device_error(error);
-  if (major == 9) return {};
-  return {StatusCode::kUnsupported, "device: got compute capability " + std::to_string(major) +
-                                        ".x, this build has kernels for 9.0 (Hopper)"};
+  if (Status status = check_hopper(device); !status.ok()) return status;
+  return device_error(cudaDeviceGetAttribute(num_sms, cudaDevAttrMultiProcessorCount, device));
 }
 
 constexpr const char* kNoKernel =

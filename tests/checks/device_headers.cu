@@ -7,6 +7,7 @@
 #include "plan/planner.h"
 #include "semantics/mask.h"
 #include "semantics/quant.h"
+#include "semantics/rope.h"
 #include "semantics/score.h"
 #include "semantics/softmax.h"
 

@@ -37,6 +37,40 @@ def test_doctor_survives_a_broken_installation(tmp_path):
     assert broken.returncode != 0 and "No module named 'pagoda._pagoda'" in broken.stderr
 
 
+def test_doctor_survives_an_extension_that_is_no_library(tmp_path):
+    shutil.copytree(pathlib.Path(pagoda.__file__).parent, tmp_path / "pagoda",
+                    ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    (tmp_path / "pagoda" / "_pagoda.abi3.so").write_bytes(b"not a library")
+    done = run("doctor", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and done.stderr == ""
+    assert "ImportError" in done.stdout and "processor" in done.stdout
+
+
+@pytest.mark.parametrize("environment", [
+    {"PAGODA_NUM_THREADS": "none"}, {"PAGODA_CPU_ISA": "abacus"}, {"PYTHONIOENCODING": "ascii"},
+    {"LD_LIBRARY_PATH": "/nowhere"}, {"CUDA_VISIBLE_DEVICES": "nonsense"}])
+def test_doctor_never_raises(environment):
+    done = run("doctor", **environment)
+    assert done.returncode in (0, 1) and done.stderr == "", done.stderr
+    assert "processor" in done.stdout and "self" in done.stdout
+    for name, value in environment.items():
+        assert not name.startswith("PAGODA") or value in done.stdout
+
+
+@pytest.mark.parametrize("broken", ["platform.python_version", "pathlib.Path.read_text", "os.sched_getaffinity",
+                                    "importlib.metadata.version", "ctypes.CDLL"])
+def test_a_probe_that_fails_is_a_line_of_the_report(monkeypatch, capsys, broken):
+    from pagoda import doctor
+
+    def fail(*_, **__):
+        raise OSError("it is broken")
+
+    monkeypatch.setattr(broken, fail)
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert "OSError: it is broken" in text and "self-test         passed" in text
+
+
 def test_doctor_imports_nothing_heavy():
     code = ("import sys; from pagoda.doctor import main; main([]); "
             "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))")

@@ -1,11 +1,14 @@
 """What is said twice says the same: tables of the extension, types, schemas, versions."""
 
+import ast
+import inspect
 import re
 import shutil
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pagoda
 import pytest
@@ -22,7 +25,6 @@ def test_types_name_every_option():
 
 
 def test_functions_take_every_option():
-    import inspect
     execution = set(options.Execution.__annotations__)
     for function in ("make_kv_cache", "write_kv_cache", "gather_kv_cache", "copy_pages",
                      "workspace_size", "merge_states"):
@@ -35,7 +37,7 @@ def test_functions_take_every_option():
 def test_schemas_hold_every_option():
     torch = pytest.importorskip("torch")
     import pagoda.torch  # noqa: F401
-    for function in ("attention", "write_kv_cache", "gather_kv_cache"):
+    for function in ("attention", "unified_attention", "write_kv_cache", "gather_kv_cache"):
         schema = getattr(torch.ops.pagoda, function).default._schema
         objects = {row[0] for row in _pagoda.OPTIONS[function] if row[1] == "object"}
         assert {argument.name for argument in schema.arguments} == names(function) - objects
@@ -43,11 +45,62 @@ def test_schemas_hold_every_option():
         assert {a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write} == outputs
 
 
-def test_every_name_is_documented():
-    for name in pagoda.__all__:
-        value = getattr(pagoda, name)
-        if callable(value):
-            assert value.__doc__, name
+FUNCTIONS = [name for name in pagoda.__all__ if inspect.isfunction(getattr(pagoda, name))]
+
+
+@pytest.mark.parametrize("name", [n for n in pagoda.__all__ if callable(getattr(pagoda, n))])
+def test_every_name_is_documented(name):
+    assert getattr(pagoda, name).__doc__
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_docstrings_tell_every_argument_and_what_is_raised(name):
+    """Its own arguments; those of attention() may be named by name."""
+    function = getattr(pagoda, name)
+    text = function.__doc__
+    own = {n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if "Takes the arguments of attention()" in text:
+        own -= {"q", "k_pages", "v_pages", "out"}
+    missing = {n for n in own if not re.search(rf"\b{n}\b", text)}
+    assert not missing and "Raises" in text
+
+
+def test_the_stub_says_what_the_extension_has():
+    """Names, functions and classes, their members included, and nothing else."""
+    tree = ast.parse(Path(pagoda.__file__).with_name("_pagoda.pyi").read_text())
+    stub = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            stub[node.name] = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+        elif isinstance(node, ast.FunctionDef):
+            stub[node.name] = "function"
+        elif isinstance(node, ast.AnnAssign):
+            stub[node.target.id] = "value"
+    own = {"__init__", "__new__", "__doc__", "__module__"}
+    there = {}
+    for name, value in vars(_pagoda).items():
+        if isinstance(value, type):
+            there[name] = set(vars(value)) - own
+        elif name == "__version__" or not name.startswith("__"):
+            there[name] = "function" if callable(value) else "value"
+    assert stub == there
+
+
+def test_unified_attention_passes_its_arguments_in_the_order_of_the_table(monkeypatch):
+    taken = []
+    monkeypatch.setattr("pagoda.unified.operations", lambda _: SimpleNamespace(
+        unified_attention=lambda *values: taken.extend(values)))
+    parameters = inspect.signature(pagoda.unified_attention).parameters
+    given = {n: n for n in parameters} | {"window_size": ("window_left", "right")}
+    pagoda.unified_attention(**given)
+    want = [row[0] for row in _pagoda.OPTIONS["unified_attention"]]
+    at = want.index("causal")
+    assert taken[at:at + 2] == [True, "causal"]  # no bool, so one for each sequence
+    assert taken[:at] + ["causal", "causal_per_seq"] + taken[at + 2:] == want
+    defaults = {name: default for name, _, default, _ in _pagoda.OPTIONS["unified_attention"]}
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name in defaults and parameter.default is not None:
+            assert parameter.default == defaults[name], name
 
 
 def test_version():

@@ -5,6 +5,8 @@ import inspect
 import numpy as np
 import pagoda
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import oracle
 import problems
@@ -123,3 +125,84 @@ def test_numpy_too():
                              problem["cu_seqlens_q"], 2, problem["seqused_k"], 30, 0.25, True, (-1, -1),
                              problem["block_table"], 0.0, None, None, None)
     oracle.check({**problem, "softmax_scale": 0.25}, out)
+
+
+# What the kernel takes by keyword, under its names.
+NEWER = {"alibi_sqrt": "use_alibi_sqrt", "bias": "qq_bias", "sinks": "sinks", "prefix_lens": "rswa_prefix_lens",
+         "bidirectional_ranges": "mm_prefix_range",
+         "clamp_ranges_to_window_left": "mm_prefix_clamp_sliding_window"}
+NOT_OF_THE_KERNEL = ("tree_words", "window_right", "chunk_size", "chunk_lookback", "page_indptr",
+                     "page_indices")
+
+
+@given(problem=problems.any_problem(), as_bytes=st.booleans(),
+       chunks=st.one_of(st.none(), st.tuples(st.integers(1, 9), st.integers(0, 2))))
+def test_anything_that_the_kernel_can_say(device, problem, chunks, as_bytes):
+    """Random problems of the contract, said in the kernel's words, against the oracle."""
+    assume("block_table" in problem)
+    for name in NOT_OF_THE_KERNEL:
+        problem.pop(name, None)
+    per_seq = problem.get("causal_per_seq")
+    # Without causality the kernel's window holds on both sides, and with chunks it is their size.
+    left = problem.get("window_left", -1)
+    said = left
+    if chunks is not None:
+        size, lookback = chunks
+        said = size * (lookback + 1) - 1
+        problem.pop("window_left", None)
+        problem |= {"chunk_size": size, "chunk_lookback": lookback, "clamp_ranges_to_window_left": False}
+    elif per_seq is None and not problem["causal"]:
+        problem["window_right"] = left
+    by_token = "k_token_scale" in problem
+    kv_type = problem["k_pages"].dtype
+    tensors = problems.to_torch(problem, device)
+    assume(device == "cpu" or not pagoda.supported(**tensors))
+    newer = {NEWER[n]: v for n, v in tensors.items() if n in NEWER}
+    if by_token:
+        newer |= {"kv_quant_mode": 2 if kv_type == np.int8 else 3,
+                  "k_scale_cache": tensors["k_token_scale"], "v_scale_cache": tensors["v_token_scale"]}
+    if as_bytes and kv_type == E4M3:
+        tensors |= {name: tensors[name].view(torch.uint8) for name in ("k_pages", "v_pages")}
+    lengths = problem["seqused_k"]
+    out = torch.full_like(tensors["q"], float("nan"))
+    pagoda.unified_attention(
+        tensors["q"], tensors["k_pages"], tensors["v_pages"], out, tensors["cu_seqlens_q"], len(problem["q"]),
+        tensors["seqused_k"], int(max(lengths, default=0)), problem.get("softmax_scale", 0.0),
+        problem["causal"] if per_seq is None else tensors["causal_per_seq"].bool(), (said, 0),
+        tensors["block_table"], problem.get("logits_soft_cap", 0.0), None, tensors.get("k_scale"),
+        tensors.get("v_scale"), tensors.get("alibi_slopes"),
+        rswa_window=problem.get("prefix_window_left", -1) + 1,
+        chunk_lookback=-1 if chunks is None else chunks[1], **newer)
+    oracle.check(problem, problems.to_numpy(out))
+
+
+@pytest.mark.parametrize("mode", [4, 5, 99])
+def test_a_newer_mode_is_named(case, mode):
+    with pytest.raises(NotImplementedError, match=f"unified_attention: kv_quant_mode: got {mode}"):
+        call(case[1], kv_quant_mode=mode)
+
+
+@pytest.mark.parametrize("change, kind, text", [
+    ({"window_size": (None, 0)}, None, ""),
+    ({"window_size": ("a", 0)}, TypeError, "window_left: wants an int"),
+    ({"window_size": 3}, TypeError, "subscriptable"),
+    ({"softcap": "x"}, TypeError, "softcap: wants a float"),
+    ({"kv_quant_mode": 1.5}, TypeError, "kv_quant_mode: wants an int"),
+    ({"block_table": None}, TypeError, r"unified_attention\(\) wants the argument 'block_table'"),
+    ({"k": 3}, TypeError, "k: got int, wants a tensor"),
+    ({"causal": "yes"}, TypeError, "causal_per_seq: got str, wants a tensor"),
+    ({"max_seqlen_q": -1}, ValueError, r"pagoda\.unified_attention: max_seqlen_q: got -1"),
+])
+def test_errors_name_the_argument(case, change, kind, text):
+    tensors = case[1]
+    arguments = dict(zip(SEED_SIGNATURE, (
+        tensors["q"], tensors["k_pages"], tensors["v_pages"], torch.full_like(tensors["q"], 7),
+        tensors["cu_seqlens_q"], 9, tensors["seqused_k"], 99, 0.25, True, (-1, -1), tensors["block_table"],
+        0.0, None, None, None)))
+    arguments |= change
+    if kind is None:
+        pagoda.unified_attention(**arguments)
+        return
+    with pytest.raises(kind, match=text):
+        pagoda.unified_attention(**arguments)
+    assert (arguments["out"] == 7).all()

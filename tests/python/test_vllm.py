@@ -36,10 +36,12 @@ def backend():
     return getattr(importlib.import_module(module), name)
 
 
-def config():
+def config(graphs="FULL_AND_PIECEWISE"):
+    from vllm.config import CUDAGraphMode
     return SimpleNamespace(
         scheduler_config=SimpleNamespace(max_num_batched_tokens=64, max_num_seqs=8),
-        model_config=SimpleNamespace(max_model_len=128))
+        model_config=SimpleNamespace(max_model_len=128),
+        compilation_config=SimpleNamespace(cudagraph_mode=CUDAGraphMode[graphs]))
 
 
 def caches(layout, num_blocks):
@@ -47,6 +49,10 @@ def caches(layout, num_blocks):
     if layout == "0.24":
         cache = torch.full((num_blocks, 2, BLOCK, NUM_KV_HEADS, HEAD_SIZE), float("nan"),
                            dtype=torch.bfloat16)
+        return cache, cache[:, 0], cache[:, 1]
+    if layout == "0.24 head-major":
+        cache = torch.full((num_blocks, 2, NUM_KV_HEADS, BLOCK, HEAD_SIZE), float("nan"),
+                           dtype=torch.bfloat16).transpose(2, 3)
         return cache, cache[:, 0], cache[:, 1]
     shape = (num_blocks, BLOCK, NUM_KV_HEADS, 2 * HEAD_SIZE)  # token-major in memory
     cache = torch.full(shape, float("nan"), dtype=torch.bfloat16).transpose(1, 2)
@@ -75,10 +81,10 @@ def common_of(tensors, slots, causal=True):
         query_start_loc=tensors["cu_seqlens_q"], seq_lens=tensors["seqused_k"],
         block_table_tensor=tensors["block_table"], slot_mapping=slots, causal=causal,
         num_reqs=len(tensors["seqused_k"]), num_actual_tokens=int(tensors["cu_seqlens_q"][-1]),
-        max_query_len=9, max_seq_len=99)
+        max_query_len=int(tensors["cu_seqlens_q"].diff().max()), max_seq_len=99)
 
 
-@pytest.mark.parametrize("layout", ["0.24", "0.33", "0.33 head-major"])
+@pytest.mark.parametrize("layout", ["0.24", "0.24 head-major", "0.33", "0.33 head-major"])
 @pytest.mark.parametrize("options", [
     {}, {"sliding_window": 9, "logits_soft_cap": 20.0},
     {"sinks": torch.tensor([0.5, -1.0, 2.0, 0.0]), "alibi_slopes": [0.1, 0.2, 0.3, 0.4]}])
@@ -152,6 +158,16 @@ def test_a_capture_plans_anew(backend, monkeypatch):
         assert len(plans) == count
 
 
+@pytest.mark.parametrize("graphs, longest", [("FULL_AND_PIECEWISE", 1), ("FULL_DECODE_ONLY", 1), ("FULL", 8)])
+def test_a_graph_is_captured_for_the_longest_queries_it_may_see(backend, graphs, longest):
+    tensors = problems.to_torch(step([(1, 5)] * 8)[0])
+    builder = backend.get_builder_cls()(None, ["a"], config(graphs), torch.device("cpu"))
+    common = common_of(tensors, None)
+    common.max_query_len = 1
+    assert builder.build(0, common).batch["max_seqlen_q"] == 1
+    assert builder.build_for_cudagraph_capture(common).batch["max_seqlen_q"] == longest
+
+
 def test_causal_by_sequence(backend):
     problem, _, _ = step([(3, 40), (5, 20)])
     tensors = problems.to_torch(problem)
@@ -179,9 +195,20 @@ def test_what_it_says_of_itself(backend):
     assert backend.get_builder_cls()._cudagraph_support is AttentionCGSupport.ALWAYS
     assert backend.supports_head_size(72) and not backend.supports_head_size(260)
     assert backend.supports_sliding_window() and backend.supports_sink()
-    shape = backend.get_kv_cache_shape(10, BLOCK, NUM_KV_HEADS, HEAD_SIZE)
-    assert sorted(backend.get_kv_cache_stride_order()) == list(range(len(shape)))
     assert backend.get_supported_kernel_block_sizes(kv_cache_spec=None)
+
+
+@pytest.mark.parametrize("layout, in_memory", [
+    ("NHD", [10, "layers", 2, BLOCK, NUM_KV_HEADS, HEAD_SIZE]),
+    ("HND", [10, NUM_KV_HEADS, "layers", 2, BLOCK, HEAD_SIZE])])
+def test_the_cache_lies_as_vllm_is_told(backend, monkeypatch, layout, in_memory):
+    utils = pytest.importorskip("vllm.v1.attention.backends.utils", exc_type=ImportError)
+    monkeypatch.setattr(utils, "get_kv_cache_layout", lambda: layout)
+    shape = backend.get_kv_cache_shape(10, BLOCK, NUM_KV_HEADS, HEAD_SIZE)
+    order = backend.get_kv_cache_stride_order(include_num_layers_dimension=True)
+    assert [("layers", *shape)[axis] for axis in order] == in_memory
+    in_memory.remove("layers")
+    assert [shape[axis] for axis in backend.get_kv_cache_stride_order()] == in_memory
 
 
 def test_batch_invariance(backend, monkeypatch):

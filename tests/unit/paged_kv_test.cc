@@ -37,6 +37,19 @@ TEST(PagedKv, SlotOfAToken) {
   }
 }
 
+TEST(PagedKv, PlaceOfAMappedSlot) {
+  constexpr int64_t kBeyond32Bits = int64_t{5} << 30;
+  for (int32_t page_size : {1, 3, 16, 784}) {
+    for (int64_t slot : {int64_t{0}, int64_t{page_size} - 1, int64_t{page_size}, int64_t{12345},
+                         int64_t{0x7fffffff}, int64_t{0x80000000}, kBeyond32Bits + 7}) {
+      if (slot / page_size > 0x7fffffff) continue;  // no cache has so many pages
+      const TokenSlot place = mapped_slot(slot, page_size);
+      EXPECT_EQ(int64_t{place.page} * page_size + place.offset, slot);
+      EXPECT_TRUE(place.offset >= 0 && place.offset < page_size);
+    }
+  }
+}
+
 TEST(PagedKv, RowsBeyondTwoBillionElements) {
   const PagesParams pages{
       .data = nullptr, .page_stride = 1 << 20, .token_stride = 1 << 10, .head_stride = 64};

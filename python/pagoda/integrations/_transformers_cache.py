@@ -139,8 +139,4 @@ def _slots(reads: torch.Tensor, writes: torch.Tensor, starts: torch.Tensor) -> O
 
 def _write(k: torch.Tensor, v: torch.Tensor, slots_k: torch.Tensor, slots_v: torch.Tensor,
            page_size: int, slot_mapping: torch.Tensor) -> None:
-    try:
-        pagoda.write_kv_cache(k, v, _paged(slots_k, page_size), _paged(slots_v, page_size), slot_mapping)
-    except NotImplementedError:  # a backend without cache operations
-        slots_k.index_copy_(0, slot_mapping, k)
-        slots_v.index_copy_(0, slot_mapping, v)
+    pagoda.write_kv_cache(k, v, _paged(slots_k, page_size), _paged(slots_v, page_size), slot_mapping)

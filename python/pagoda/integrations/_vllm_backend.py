@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from vllm.config import CUDAGraphMode
 from vllm.v1.attention.backend import (
     AttentionBackend,
     AttentionCGSupport,
@@ -55,6 +56,9 @@ class PagodaBackend(AttentionBackend):
 
     @staticmethod
     def get_kv_cache_stride_order(include_num_layers_dimension: bool = False) -> tuple[int, ...]:
+        from vllm.v1.attention.backends.utils import get_kv_cache_layout
+        if get_kv_cache_layout() == "HND":
+            return (1, 4, 0, 2, 3, 5) if include_num_layers_dimension else (0, 1, 3, 2, 4)
         return (1, 0, 2, 3, 4, 5) if include_num_layers_dimension else (0, 1, 2, 3, 4)
 
     @staticmethod
@@ -121,6 +125,7 @@ class PagodaMetadataBuilder(AttentionMetadataBuilder):
                 "cu_seqlens_q": common.query_start_loc,
                 "seqused_k": common.seq_lens,
                 "block_table": common.block_table_tensor,
+                "max_seqlen_q": common.max_query_len,
                 # A captured graph serves later steps: the bound of all steps, not of this one.
                 "max_seqlen_k": self.limits["max_seqlen_k"],
                 "causal": True if per_seq else bool(common.causal),
@@ -128,6 +133,15 @@ class PagodaMetadataBuilder(AttentionMetadataBuilder):
                 **self.policy,
             },
             builder=self)
+
+    def build_for_cudagraph_capture(self, common_attn_metadata: Any) -> PagodaMetadata:
+        """Graphs of decode steps are replayed with queries as long as those they are captured with; one
+        graph for all batches of a size (cudagraph_mode FULL), with any."""
+        metadata = self.build(0, common_attn_metadata)
+        mode = self.vllm_config.compilation_config.cudagraph_mode
+        if mode.mixed_mode() == CUDAGraphMode.FULL:
+            metadata.batch["max_seqlen_q"] = common_attn_metadata.num_actual_tokens
+        return metadata
 
     def workspace(self, key: Any, q: torch.Tensor, k_pages: torch.Tensor) -> torch.Tensor:
         """Of all steps' plans of one kind. They are in use at the same time, so kinds share none."""
@@ -198,14 +212,7 @@ class PagodaImpl(AttentionImpl):
         if key.shape[0] != num_tokens:
             key, value = key[:num_tokens], value[:num_tokens]
         k_pages, v_pages = self.pages_of(kv_cache)
-        try:
-            pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping)
-        except NotImplementedError:  # a backend without cache operations: vLLM's own
-            from vllm.v1.attention.ops.triton_reshape_and_cache_flash import (
-                triton_reshape_and_cache_flash,
-            )
-            triton_reshape_and_cache_flash(key, value, k_pages, v_pages, slot_mapping,
-                                           self.kv_cache_dtype, layer._k_scale, layer._v_scale)
+        pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping)
 
     def pages_of(self, kv_cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V as [num_pages, page_size, num_kv_heads, head_size], whatever lies in between. vLLM

@@ -51,6 +51,13 @@ PAGODA_DEVICE uint32_t subtract_f16x2(uint32_t x, uint32_t y) {
   return result;
 }
 
+// cvt.f32.f16 (Data Movement: cvt): exact.
+PAGODA_DEVICE float f16_to_f32(uint16_t x) {
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(x));
+  return result;
+}
+
 // cvt.rn.satfinite.e4m3x2.f32: to nearest even; what is too large becomes +-448.
 PAGODA_DEVICE uint16_t pack_e4m3x2(float low, float high) {
   uint16_t result;

@@ -1,0 +1,2 @@
+def get_kv_cache_layout():
+    return "NHD"
