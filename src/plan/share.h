@@ -88,10 +88,12 @@ PAGODA_HD bool whole_units_pay(const PlanConfig& config, int64_t total, int64_t 
                                int64_t num_units) {
   if (config.cut_cost == 0 || num_units == 0 || config.policy == SplitPolicy::kFixed) return false;
   const int64_t fair = ceil_div(total, int64_t{config.num_workers});
-  // Units alike fill rounds; otherwise the small ones, which come last, fill the gaps.
+  // Units alike fill rounds; otherwise the small ones, which come last, fill the gaps: up to half
+  // of one of the last round.
   const bool alike = 4 * total >= 3 * num_units * largest_unit;
+  const int64_t last_round = largest_unit * config.num_workers / num_units;
   const int64_t queue = alike ? ceil_div(num_units, int64_t{config.num_workers}) * largest_unit
-                              : max_of(largest_unit, fair + largest_unit / 8);
+                              : max_of(largest_unit, fair + last_round / 2);
   return queue <= fair + config.cut_cost;
 }
 

@@ -90,6 +90,20 @@ void test_pairs(Suite& suite) {
   suite.expect(got[1] == 0x0000d800u, "subtracted to " + std::to_string(got[1]));  // (-128, 0)
 }
 
+__global__ void multiply_and_add(uint32_t* out) {
+  out[0] = sm90::fma_pair<Float16>(0xc0003c00u, 0x42004000u, 0x3c003c00u);   // (1, -2) (2, 3) + 1
+  out[1] = sm90::fma_pair<BFloat16>(0xc0003f80u, 0x40404000u, 0x3f803f80u);  // the same
+}
+
+void test_fma_pairs(Suite& suite) {
+  suite.begin("convert/pairs are multiplied and added");
+  const DeviceArray<uint32_t> out(2);
+  multiply_and_add<<<1, 1>>>(out.get());
+  suite.synchronize();
+  const std::vector<uint32_t> want = {0xc5004200u, 0xc0a04040u};  // (3, -5)
+  suite.expect_equal(out.to_host(), want);
+}
+
 void test_packing(Suite& suite) {
   suite.begin("convert/packing rounds to nearest even and saturates");
   std::mt19937 random(1);
@@ -158,6 +172,7 @@ void test_functions(Suite& suite) {
 void test_convert(Suite& suite) {
   test_expansion(suite);
   test_pairs(suite);
+  test_fma_pairs(suite);
   test_packing(suite);
   test_functions(suite);
 }

@@ -173,6 +173,22 @@ TEST(PartialPlaces, NoTwoPiecesShareOne) {
   }
 }
 
+// Whole units of a causal prefill of 8192 tokens: 8 heads, 32 tokens' rows each, 400 for a piece.
+TEST(WholeUnits, PayWhereTheLastRoundEndsEvenly) {
+  PlanConfig config{};
+  config.num_workers = 132;
+  config.cut_cost = 800;
+  config.policy = SplitPolicy::kBalanced;
+  int64_t total = 0;
+  for (int64_t tokens = 32; tokens <= 8192; tokens += 32) total += 8 * (tokens + 400);
+  EXPECT_TRUE(whole_units_pay(config, total, 8192 + 400, 8 * 256));
+  // One unit longer than a share.
+  EXPECT_FALSE(whole_units_pay(config, total, total / 132 + 1000, 8 * 256));
+  // Units alike, in one full round and in one that hardly is begun.
+  EXPECT_TRUE(whole_units_pay(config, 132 * 5000, 5000, 132));
+  EXPECT_FALSE(whole_units_pay(config, 133 * 5000, 5000, 133));
+}
+
 TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {
   EXPECT_EQ(workers_beside(132, 1000, 0), 132);
   EXPECT_EQ(workers_beside(132, 0, 1000), 132);

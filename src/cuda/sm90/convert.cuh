@@ -85,6 +85,19 @@ PAGODA_DEVICE uint32_t pack_pair(float low, float high) {
   return result;
 }
 
+// fma.rn.bf16x2, fma.rn.f16x2 (Half Precision Floating Point Instructions: fma): a * b + c.
+template <class T>
+PAGODA_DEVICE uint32_t fma_pair(uint32_t a, uint32_t b, uint32_t c) {
+  static_assert(std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>);
+  uint32_t result;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  } else {
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  }
+  return result;
+}
+
 // ex2.approx.ftz.f32 (Floating Point Instructions: ex2): 2^x, relative error below 2^-22.
 PAGODA_DEVICE float exp2_approx(float x) {
   float result;

@@ -22,8 +22,21 @@ struct OperandLayout {
 struct WgmmaDesc {
   uint64_t bits;
 
-  // The operand `bytes` further on, in the same layout.
-  PAGODA_DEVICE WgmmaDesc advanced(uint32_t bytes) const { return {this->bits + (bytes >> 4)}; }
+  // The operand `bytes` further on, in the same layout. The address is in the low half.
+  PAGODA_DEVICE WgmmaDesc advanced(uint32_t bytes) const {
+    return with_low(static_cast<uint32_t>(bits) + (bytes >> 4));
+  }
+
+  // The same in all lanes, which the compiler cannot know of an address that it read or chose: it
+  // then keeps the operand in uniform registers, where wgmma takes it from.
+  PAGODA_DEVICE WgmmaDesc uniform() const {
+    return with_low(__shfl_sync(0xffffffffu, static_cast<uint32_t>(bits), 0));
+  }
+
+ private:
+  PAGODA_DEVICE WgmmaDesc with_low(uint32_t low) const {
+    return {(bits & ~uint64_t{0xffffffffu}) | low};
+  }
 };
 
 // Matrix Descriptor Format: address, leading and stride dimension byte offset in units of 16 bytes;

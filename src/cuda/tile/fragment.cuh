@@ -16,6 +16,7 @@ template <int kCols>
 struct Fragment {
   static constexpr int kSize = kCols / 2;
   static constexpr int kRowsPerThread = 2;
+  static constexpr int kRowChains = kCols >= 64 ? 4 : 1;
 
   float at[kSize];
 
@@ -48,12 +49,19 @@ struct Fragment {
 
   // Over this thread's columns of a row, starting from `initial`; quad_max() completes it.
   PAGODA_DEVICE float row_max(int slot, float initial) const {
-    float result = initial;
+    // Several chains, for each waits for its last step.
+    float result[kRowChains];
+#pragma unroll
+    for (int c = 0; c < kRowChains; ++c) result[c] = initial;
 #pragma unroll
     for (int i = 0; i < kSize; ++i) {
-      if (row_slot(i) == slot) result = fmaxf(result, at[i]);
+      if (row_slot(i) != slot) continue;
+      float& chain = result[i / 4 % kRowChains];
+      chain = fmaxf(chain, at[i]);
     }
-    return result;
+#pragma unroll
+    for (int c = 1; c < kRowChains; ++c) result[0] = fmaxf(result[0], result[c]);
+    return result[0];
   }
 
   // Over this thread's columns of a row; quad_sum() completes it.

@@ -49,6 +49,14 @@ struct Pipeline {
   // Consumer: until the stage is full.
   PAGODA_DEVICE void wait(Cursor cursor) { sm90::wait(full_[cursor.stage], cursor.parity); }
 
+  // Is it full already? For a look ahead, whose answer wait_unless() takes.
+  PAGODA_DEVICE bool is_full(Cursor cursor) {
+    return sm90::test_wait(full_[cursor.stage], cursor.parity);
+  }
+  PAGODA_DEVICE void wait_unless(bool was_full, Cursor cursor) {
+    if (!was_full) wait(cursor);
+  }
+
   PAGODA_DEVICE void release(Cursor cursor) { sm90::arrive(empty_[cursor.stage]); }
 };
 

@@ -51,6 +51,9 @@ struct alignas(1024) SmemTile {
         {.swizzle = kSwizzle, .leading_stride = kPanelStride, .stride = 8 * kPanelBytes});
   }
 
+  // How far such an operand moves from column 0 to column `k`.
+  PAGODA_HD static constexpr uint32_t k_major_offset(int k) { return along_row(k); }
+
   // The tile as a wgmma operand whose k runs along the rows (A[k][m], B[k][n]), starting at row `k`
   // (a multiple of 16) and column `col` (a multiple of kPanelCols).
   PAGODA_DEVICE sm90::WgmmaDesc mn_major(int k, int col) const {
@@ -61,6 +64,9 @@ struct alignas(1024) SmemTile {
          .leading_stride = kSwapped ? 8 * kPanelBytes : kPanelStride,
          .stride = kSwapped ? kPanelStride : 8 * kPanelBytes});
   }
+
+  // How far such an operand moves from row 0 to row `k`.
+  PAGODA_HD static constexpr uint32_t mn_major_offset(int k) { return k * kPanelBytes; }
 
  private:
   // Bytes from column 0 to column `col`, before the swizzle, which the hardware applies to

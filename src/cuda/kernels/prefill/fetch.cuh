@@ -50,6 +50,8 @@ class TileFetcher {
     int32_t head;
   };
 
+  static constexpr int kAtOnce = 4;  // boxes
+
   PAGODA_DEVICE static int32_t lane() { return static_cast<int32_t>(threadIdx.x % 32); }
 
   // Where box `box` of a tile lies. A box without keys lies behind the last page, where the copy
@@ -60,23 +62,49 @@ class TileFetcher {
     return there ? token_slot(run.pages, kv_.page_size, key) : TokenSlot{kv_.num_pages, 0};
   }
 
-  // With tiny pages a lane has several boxes, the first of which is known beforehand.
+  // Lane i knows where box i lies. One lane issues them all: the copy engine takes what it is told
+  // from uniform registers, into which lanes would have to bring theirs one after the other. With
+  // tiny pages there are more boxes than lanes.
   PAGODA_DEVICE void copy(const Run& run, int32_t tile, TokenSlot first) {
     ring_.acquire(cursor_);
+    const int32_t stage = uniform(cursor_.stage);
+    const int32_t head = uniform(run.head);
     sm90::Mbarrier& full = ring_.full(cursor_);
+    const int32_t num_boxes = Config::kTileKeys >> log2_box_keys_;
     if (lane() == 0) sm90::arrive_expect_bytes(full, KeyTile::kBytes);
-    for (int32_t box = lane(); box < Config::kTileKeys >> log2_box_keys_; box += 32) {
-      const TokenSlot from = box < 32 ? first : slot(run, tile, box);
+    __syncwarp();
+    for (int32_t known = 0; known < num_boxes; known += 32) {
+      const TokenSlot mine = known == 0 ? first : slot(run, tile, known + lane());
+      const int32_t count = min_of(num_boxes - known, 32);
 #pragma unroll 1
-      for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
-        sm90::load_box(
-            tiles_[cursor_.stage].box_destination(box << log2_box_keys_, panel), &map_, full,
-            sm90::BoxStart{panel * KeyTile::kPanelCols, from.offset, 0, run.head, from.page},
-            policy_);
+      for (int32_t i = 0; i < count; i += kAtOnce) {
+        TokenSlot from[kAtOnce];
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) {
+          from[j] = {uniform(mine.page, i + j), uniform(mine.offset, i + j)};
+        }
+        if (!sm90::elect_one()) continue;
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) {
+          if (i + j >= count) break;
+#pragma unroll
+          for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
+            sm90::load_box(
+                tiles_[stage].box_destination((known + i + j) << log2_box_keys_, panel), &map_,
+                full,
+                sm90::BoxStart{panel * KeyTile::kPanelCols, from[j].offset, 0, head, from[j].page},
+                policy_);
+          }
+        }
       }
     }
     __syncwarp();
     cursor_.advance();
+  }
+
+  // A lane's value in all lanes.
+  PAGODA_DEVICE static int32_t uniform(int32_t x, int32_t from_lane = 0) {
+    return __shfl_sync(0xffffffffu, x, from_lane);
   }
 
   const PagedKvParams& kv_;

@@ -11,11 +11,6 @@
 
 namespace pagoda::cuda {
 
-// Where a group waits for its turn.
-PAGODA_DEVICE uint32_t turn_barrier(int group) {
-  return 3 + static_cast<uint32_t>(group);
-}
-
 // One math warpgroup's work on one piece.
 template <class Config>
 class PieceRows {
@@ -37,30 +32,31 @@ class PieceRows {
         group_(group),
         first_row_(group * Config::kGroupRows) {}
 
-  PAGODA_DEVICE void attend(GroupMath<Config>& math, const GroupRows& rows, Cursors& at) {
+  PAGODA_DEVICE void attend(GroupMath<Config>& math, Cursors& at) {
     if (piece_.kv.empty()) return;
     const int32_t first = piece_.kv.begin / Config::kTileKeys;
     const int32_t end = ceil_div(piece_.kv.end, Config::kTileKeys);
-    float rescale[2];
+    const sm90::WgmmaDesc query = query_.k_major(first_row_, 0).uniform();
 
     smem_.key_ring.wait(at.keys);
-    take_turn();
-    math.begin_scores(query_, first_row_, smem_.keys[at.keys.stage]);
-    pass_turn();
+    const sm90::WgmmaDesc first_keys = keys_at(at);
+    math.begin_scores(query, first_keys);
+    // Beside the product.
+    const GroupRows rows(rows_, first_row_, piece_.kv);
     sm90::wgmma_wait<0>();
     math.pin_scores();
     release(smem_.key_ring, at.keys);
-    finish_scores(math, rows, first, rescale);
-    math.pack_weights();
+    Ahead ahead{};
+    weigh(math, rows, first, at, ahead, [](auto&&) {});
 #pragma unroll 1
     for (int32_t tile = first + 1; tile < end; ++tile) {
-      smem_.key_ring.wait(at.keys);
-      smem_.value_ring.wait(at.values);
-      take_turn();
+      smem_.key_ring.wait_unless(ahead.keys, at.keys);
+      smem_.value_ring.wait_unless(ahead.values, at.values);
+      const sm90::WgmmaDesc keys = keys_at(at);
+      const sm90::WgmmaDesc values = values_at(at);
       math.pin_out();
-      math.begin_scores(query_, first_row_, smem_.keys[at.keys.stage]);
-      const bool pending = add_values(math, rows, tile - 1, smem_.values[at.values.stage]);
-      pass_turn();
+      math.begin_scores(query, keys);
+      const bool pending = add_values(math, rows, tile - 1, values, at);
       if (pending) {
         sm90::wgmma_wait<1>();
       } else {
@@ -68,18 +64,23 @@ class PieceRows {
       }
       math.pin_scores();
       release(smem_.key_ring, at.keys);
-      finish_scores(math, rows, tile, rescale);
-      sm90::wgmma_wait<0>();
-      math.pin_out();
-      release(smem_.value_ring, at.values);
-      math.rescale_out(rescale);
-      math.pack_weights();
+      weigh(math, rows, tile, at, ahead, [&](const float(&rescale)[2]) {
+        // Not in one place before the branch: the compiler would move the weighing behind it.
+        if (math.any_grew(rescale)) {
+          sm90::wgmma_wait<0>();
+          math.pin_out();
+          math.rescale_out(rescale);
+        } else {
+          sm90::wgmma_wait<0>();
+          math.pin_out();
+        }
+        release(smem_.value_ring, at.values);
+      });
     }
-    smem_.value_ring.wait(at.values);
-    take_turn();
+    smem_.value_ring.wait_unless(ahead.values, at.values);
+    const sm90::WgmmaDesc values = values_at(at);
     math.pin_out();
-    add_values(math, rows, end - 1, smem_.values[at.values.stage]);
-    pass_turn();
+    add_values(math, rows, end - 1, values, at);
     sm90::wgmma_wait<0>();
     math.pin_out();
     release(smem_.value_ring, at.values);
@@ -90,30 +91,22 @@ class PieceRows {
     const int thread = static_cast<int>(threadIdx.x % 128);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const SoftmaxState state = math.state(i);
+      const RoundedState rounded = math.state(i);
       const int row = first_row_ + thread / 32 * 16 + thread % 32 / 4 + 8 * i;
       if (row >= rows_.num_rows) continue;
       if (piece_.first_worker >= 0) {
-        store_partial(math, i, row, state);
+        math.out.scale_row(i, rounded.factor);
+        store_partial(math, i, row, rounded.state);
       } else {
         const float factor =
-            finish_row(params_, rows_, piece_.kv_head, row, state, thread % 4 == 0);
-        math.out.scale_row(i, factor);
+            finish_row(params_, rows_, piece_.kv_head, row, rounded.state, thread % 4 == 0);
+        math.out.scale_row(i, rounded.factor * factor);
       }
     }
     if (piece_.first_worker < 0) store_output(math);
   }
 
  private:
-  // The groups' products take turns, so that one group's softmax runs beside the other's products
-  // instead of both beside none. Both groups take the same number of turns in every piece.
-  PAGODA_DEVICE void take_turn() const {
-    sm90::named_barrier_sync(turn_barrier(group_), 128 * Config::kMathGroups);
-  }
-  PAGODA_DEVICE void pass_turn() const {
-    sm90::named_barrier_arrive(turn_barrier(1 - group_), 128 * Config::kMathGroups);
-  }
-
   PAGODA_DEVICE uint32_t group_barrier() const {
     return 1 + static_cast<uint32_t>(group_);
   }
@@ -130,20 +123,45 @@ class PieceRows {
     return {tile * Config::kTileKeys, (tile + 1) * Config::kTileKeys};
   }
 
-  PAGODA_DEVICE void finish_scores(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
-                                   float (&rescale)[2]) {
+  // What is known of the next tiles before they are needed.
+  struct Ahead {
+    bool keys;
+    bool values;
+  };
+
+  PAGODA_DEVICE sm90::WgmmaDesc keys_at(const Cursors& at) const {
+    return smem_.keys[at.keys.stage].k_major(0, 0).uniform();
+  }
+  PAGODA_DEVICE sm90::WgmmaDesc values_at(const Cursors& at) const {
+    return smem_.values[at.values.stage].mn_major(0, 0).uniform();
+  }
+
+  // From scores to the weights of the next product with V. The last such product runs beside the
+  // first part; settle(rescale) ends it, and then packing hides behind the other part's exp2.
+  template <class Settle>
+  PAGODA_DEVICE void weigh(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
+                           const Cursors& at, Ahead& ahead, Settle&& settle) {
+    constexpr int kFirst = Config::kFirstSlices;
+    constexpr int kSlices = Config::kTileKeys / 16;
+    float rescale[2];
     if (!rows.unmasked.contains(keys_of(tile))) math.hide(rows, tile * Config::kTileKeys);
-    math.soften(rescale);
+    math.raise_maxima(rescale);
+    math.template weigh<0, kFirst>();
+    settle(rescale);
+    ahead = {smem_.key_ring.is_full(at.keys), smem_.value_ring.is_full(at.values)};
+    math.template weigh<kFirst, kSlices>();
+    math.template pack_weights<0, kSlices>();
   }
 
   // Begins to add a tile's weighted values; false if that is done already.
   PAGODA_DEVICE bool add_values(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
-                                const typename Config::KeyTile& values) {
+                                const sm90::WgmmaDesc& values, const Cursors& at) {
     const KvRange keys = keys_of(tile);
-    if (!rows.unmasked.contains(keys) && !hidden_are_finite(rows.unmasked, keys, values)) {
+    const auto& value_tile = smem_.values[at.values.stage];
+    if (!rows.unmasked.contains(keys) && !hidden_are_finite(rows.unmasked, keys, value_tile)) {
       sm90::wgmma_wait<0>();
       math.pin_out();
-      math.add_values_singly(values, rows, keys.begin);
+      math.add_values_singly(value_tile, rows, keys.begin);
       return false;
     }
     math.begin_values(values);
@@ -175,13 +193,13 @@ class PieceRows {
     }
   }
 
-  // Through the group's rows of the query tile, so that whole rows go out.
+  // Through the query tile, so that whole rows go out; a warp's own rows, so that it waits for
+  // none.
   PAGODA_DEVICE void store_output(const GroupMath<Config>& math) {
-    const int thread = static_cast<int>(threadIdx.x % 128);
-    const int lane = thread % 32;
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int warp_row = first_row_ + static_cast<int>(threadIdx.x % 128) / 32 * 16;
     const bool to_bf16 = params_.out.dtype == DType::kBFloat16;
     // Matrices of 8 x 8: rows 0-7 and 8-15 of the warp's 16, of two groups of 8 columns.
-    const int row = first_row_ + thread / 32 * 16 + lane % 16;
 #pragma unroll
     for (int c = 0; c < Config::kHeadDim; c += 16) {
       uint32_t packed[4];
@@ -190,18 +208,25 @@ class PieceRows {
       } else {
         math.out.template to_a_operand<Float16>(c / 16, packed);
       }
-      sm90::stmatrix_x4(query_.address(row, c + lane / 16 * 8), packed);
+      sm90::stmatrix_x4(query_.address(warp_row + lane % 16, c + lane / 16 * 8), packed);
     }
-    sm90::named_barrier_sync(group_barrier(), 128);
+    __syncwarp();
+    // Where row lane % 16 of the warp's goes; -1: nowhere.
+    const int own_row = warp_row + lane % 16;
+    const int64_t offset = own_row < rows_.num_rows
+                               ? row_offset(params_.out, rows_.first_token + rows_.q_idx(own_row),
+                                            rows_.q_head(piece_.kv_head, own_row))
+                               : -1;
     constexpr int kChunks = Config::kHeadDim / 8;
-    auto* out = static_cast<uint16_t*>(params_.out.data);
-    for (int i = thread; i < Config::kGroupRows * kChunks; i += 128) {
-      const int r = first_row_ + i / kChunks;
-      const int column = i % kChunks * 8;
-      if (r >= rows_.num_rows || column >= params_.head_dim) continue;
-      const int64_t offset = row_offset(params_.out, rows_.first_token + rows_.q_idx(r),
-                                        rows_.q_head(piece_.kv_head, r));
-      sm90::store_global_16(out + offset + column, sm90::load_shared_16(query_.address(r, column)));
+    constexpr int kRowsAtOnce = 32 / kChunks;
+    const int column = lane % kChunks * 8;
+    auto* out = static_cast<uint16_t*>(params_.out.data) + column;
+#pragma unroll
+    for (int first = 0; first < 16; first += kRowsAtOnce) {
+      const int row = first + lane / kChunks;
+      const int64_t to = __shfl_sync(0xffffffffu, offset, row);
+      if (to < 0 || column >= params_.head_dim) continue;
+      sm90::store_global_16(out + to, sm90::load_shared_16(query_.address(warp_row + row, column)));
     }
   }
 
@@ -219,14 +244,11 @@ template <class Config>
 PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work, int group,
                                 PrefillSmem<Config>& smem) {
   typename PieceRows<Config>::Cursors tiles;
-  // The first turn is group 0's.
-  if (group == 1) sm90::named_barrier_arrive(turn_barrier(0), 128 * Config::kMathGroups);
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     sm90::wait(smem.query_full[cursor.stage], cursor.parity);
     GroupMath<Config> math(logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head) * kLog2e);
-    const GroupRows rows(slot.rows, group * Config::kGroupRows, slot.piece.kv);
     PieceRows<Config> piece(params, work, slot, group, smem.queries[cursor.stage], smem);
-    piece.attend(math, rows, tiles);
+    piece.attend(math, tiles);
     piece.emit(math);
   });
 }
@@ -251,7 +273,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   if (threadIdx.x < 128) {
-    sm90::lower_registers<72>();
+    sm90::lower_registers<Config::kFetchRegs>();
     if (threadIdx.x < 32) {
       fetch_keys<Config>(params, work, boxes, smem);
     } else if (threadIdx.x < 64) {
@@ -260,7 +282,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       fetch_queries<Config>(params, static_cast<int>(threadIdx.x) / 32 - 2, smem);
     }
   } else {
-    sm90::raise_registers<216>();
+    sm90::raise_registers<Config::kMathRegs>();
     compute_rows<Config>(params, work, static_cast<int>(threadIdx.x) / 128 - 1, smem);
   }
 }

@@ -50,22 +50,23 @@ class GroupMath {
   }
 
   // Begins scores <- Q K^T.
-  PAGODA_DEVICE void begin_scores(const typename Config::QueryTile& query, int first_row,
-                                  const KeyTile& keys) {
+  PAGODA_DEVICE void begin_scores(const sm90::WgmmaDesc& query, const sm90::WgmmaDesc& keys) {
     sm90::wgmma_fence();
 #pragma unroll
     for (int k = 0; k < Config::kHeadDim; k += 16) {
-      sm90::wgmma_ss<T>(scores_.at, query.k_major(first_row, k), keys.k_major(0, k), k > 0);
+      sm90::wgmma_ss<T>(scores_.at, query.advanced(Config::QueryTile::k_major_offset(k)),
+                        keys.advanced(KeyTile::k_major_offset(k)), k > 0);
     }
     sm90::wgmma_commit();
   }
 
   // Begins out += weights V.
-  PAGODA_DEVICE void begin_values(const KeyTile& values) {
+  PAGODA_DEVICE void begin_values(const sm90::WgmmaDesc& values) {
     sm90::wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      sm90::wgmma_rs<T, sm90::Major::kMn>(out.at, weights_[k], values.mn_major(16 * k, 0), true);
+    for (int k = 0; k < kKeys; k += 16) {
+      sm90::wgmma_rs<T, sm90::Major::kMn>(out.at, weights_[k / 16],
+                                          values.advanced(KeyTile::mn_major_offset(k)), true);
     }
     sm90::wgmma_commit();
   }
@@ -88,35 +89,48 @@ class GroupMath {
     }
   }
 
-  // Scores become weights; returns what the outputs so far are multiplied by.
-  PAGODA_DEVICE void soften(float (&rescale)[2]) {
+  // New maxima; says what the outputs so far are to be multiplied by.
+  PAGODA_DEVICE void raise_maxima(float (&rescale)[2]) {
+    to_log2_ = scale_log2_;
+    bool is_large = false;
+    float former[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const float largest = tile::quad_max(scores_.row_max(row, max_[row]));
-      // Subtracting before scaling is exact where it matters: the largest weight is 1.
-      const float anchor = softmax_anchor(largest);
-      rescale[row] = sm90::exp2_approx((max_[row] - anchor) * scale_log2_);
-      max_[row] = largest;
-      float sum = 0.0f;
+      former[row] = max_[row];
+      max_[row] = tile::quad_max(scores_.row_max(row, former[row]));
+      anchor_[row] = softmax_anchor(__fmul_rn(max_[row], scale_log2_));
+      rescale[row] = sm90::exp2_approx(__fmul_rn(former[row], scale_log2_) - anchor_[row]);
+      is_large = is_large || fabsf(anchor_[row]) >= kLargeLogit;
+    }
+    if (__any_sync(0xffffffffu, is_large)) subtract_maxima(former, rescale);
 #pragma unroll
-      for (int i = 0; i < scores_.kSize; ++i) {
-        if (scores_.row_slot(i) != row) continue;
-        scores_.at[i] = sm90::exp2_approx((scores_.at[i] - anchor) * scale_log2_);
-        sum += scores_.at[i];
-      }
-      sum_[row] = sum_[row] * rescale[row] + sum;
+    for (int row = 0; row < 2; ++row) sum_[row] *= rescale[row];
+  }
+
+  // Scores of the keys of slices [kBegin, kEnd) of 16 become weights.
+  template <int kBegin, int kEnd>
+  PAGODA_DEVICE void weigh() {
+#pragma unroll
+    for (int i = 8 * kBegin; i < 8 * kEnd; ++i) {
+      const int row = scores_.row_slot(i);
+      scores_.at[i] = sm90::exp2_approx(fmaf(scores_.at[i], to_log2_, -anchor_[row]));
+      sum_[row] += scores_.at[i];
     }
   }
 
   // The rounded weights, as an operand: only once the last product with the former ones is done.
+  template <int kBegin, int kEnd>
   PAGODA_DEVICE void pack_weights() {
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) scores_.template to_a_operand<T>(k, weights_[k]);
+    for (int k = kBegin; k < kEnd; ++k) scores_.template to_a_operand<T>(k, weights_[k]);
+  }
+
+  // Maxima settle after a few tiles.
+  PAGODA_DEVICE static bool any_grew(const float (&factor)[2]) {
+    return __any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f);
   }
 
   PAGODA_DEVICE void rescale_out(const float (&factor)[2]) {
-    // Maxima settle after a few tiles.
-    if (!__any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) return;
 #pragma unroll
     for (int row = 0; row < 2; ++row) out.scale_row(row, factor[row]);
   }
@@ -125,18 +139,16 @@ class GroupMath {
   // is NaN, so others must not be multiplied where weights are 0 because keys are hidden.
   PAGODA_DEVICE static bool all_finite(const KeyTile& values, int begin, int end) {
     constexpr int kChunks = Config::kHeadDim / 8;
-    bool finite = true;
-#pragma unroll 2
+    uint32_t sum = 0;  // of values times 0: NaN where one is not finite
+#pragma unroll 4
     for (int i = begin * kChunks + static_cast<int>(threadIdx.x % 128); i < end * kChunks;
          i += 128) {
       const uint4 bits = sm90::load_shared_16(values.address(i / kChunks, i % kChunks * 8));
       for (const uint32_t pair : {bits.x, bits.y, bits.z, bits.w}) {
-        const float low = to_float(T{static_cast<uint16_t>(pair)});
-        const float high = to_float(T{static_cast<uint16_t>(pair >> 16)});
-        finite = finite && low - low == 0.0f && high - high == 0.0f;
+        sum = sm90::fma_pair<T>(pair, 0, sum);
       }
     }
-    return finite;
+    return (sum & 0x7fff7fffu) == 0;  // zeros, of either sign
   }
 
   // out += weights V, value by value, leaving hidden keys out.
@@ -165,12 +177,36 @@ class GroupMath {
     }
   }
 
-  // The state of the thread's row 0 or 1.
-  PAGODA_DEVICE SoftmaxState state(int row) const {
-    return {max_[row] * scale_log2_, tile::quad_sum(sum_[row])};
+  // The state of the thread's row 0 or 1; its outputs are still to be multiplied by the factor.
+  PAGODA_DEVICE RoundedState state(int row) const {
+    const float sum = tile::quad_sum(sum_[row]);
+    const float max_log2 = __fmul_rn(max_[row], scale_log2_);
+    if (fabsf(max_log2) < kLargeLogit) return {{max_log2, sum}, 1.0f};
+    return rounded_state(max_[row], sum, scale_log2_);
   }
 
  private:
+  // Below this, weights are relative to the maximum as it is after scaling and rounding. Where it
+  // comes to this or leaves it, that and the maximum differ by no more than 2^-17.
+  static constexpr float kLargeLogit = 256.0f;
+
+  // The slower way, which is exact where it matters however large the logits are: the difference
+  // comes first, the largest weight is 1.
+  PAGODA_DEVICE void subtract_maxima(const float (&former)[2], float (&rescale)[2]) {
+    float largest[2];
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      largest[row] = softmax_anchor(max_[row]);
+      rescale[row] = sm90::exp2_approx((former[row] - largest[row]) * scale_log2_);
+      anchor_[row] = 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < scores_.kSize; ++i) {
+      scores_.at[i] = (scores_.at[i] - largest[scores_.row_slot(i)]) * scale_log2_;
+    }
+    to_log2_ = 1.0f;
+  }
+
   // This thread's pair of weights of keys near `key`, if it has one: every candidate is looked at,
   // for choosing by index would put the registers into memory.
   PAGODA_DEVICE uint32_t weight_pair(int key, int row) const {
@@ -186,6 +222,8 @@ class GroupMath {
   }
 
   const float scale_log2_;
+  float to_log2_;    // of scores_ as they are
+  float anchor_[2];  // of scores_ times to_log2_
   tile::Fragment<kKeys> scores_;
   uint32_t weights_[kKeys / 16][4];
   float max_[2];  // of the scores, not scaled
