@@ -147,10 +147,12 @@ class KvFetcher {
     const int32_t end_key = boxes.end << log2_box_keys_;
 #pragma unroll 1
     for (int32_t warp_key = boxes.begin << log2_box_keys_; warp_key < end_key; warp_key += 32) {
-      const int32_t key = min_of(warp_key + static_cast<int32_t>(threadIdx.x % 32), end_key - 1);
+      const int32_t lane_key = warp_key + static_cast<int32_t>(threadIdx.x % 32);
+      const int32_t key = min_of(lane_key, end_key - 1);
       const int32_t box = key >> log2_box_keys_;
       TokenSlot slot = refs.slot_of(box);
       slot.offset += key - (box << log2_box_keys_);
+      if (lane_key > key) continue;
       sm90::cp_async_4(smem_address(to + key - first_key), scale_address(from, slot, kv_head));
     }
   }

@@ -65,14 +65,16 @@ class PieceRows {
       math.pin_scores();
       release(smem_.key_ring, at.keys);
       weigh(math, rows, tile, at, ahead, [&](const float(&rescale)[2]) {
-        // Not in one place before the branch: the compiler would move the weighing behind it.
-        if (math.any_grew(rescale)) {
+        // Not in one place before the branch: the compiler would move the weighing behind it. All of
+        // the group takes the same way, as waits must; the first maxima are all but sure to grow.
+        if (tile == first + 1) {
           sm90::wgmma_wait<0>();
           math.pin_out();
           math.rescale_out(rescale);
         } else {
           sm90::wgmma_wait<0>();
           math.pin_out();
+          if (math.any_grew(rescale)) math.rescale_out(rescale);
         }
         release(smem_.value_ring, at.values);
       });
