@@ -65,8 +65,9 @@ class PieceRows {
       math.pin_scores();
       release(smem_.key_ring, at.keys);
       weigh(math, rows, tile, at, ahead, [&](const float(&rescale)[2]) {
-        // Not in one place before the branch: the compiler would move the weighing behind it. All of
-        // the group takes the same way, as waits must; the first maxima are all but sure to grow.
+        // Not in one place before the branch: the compiler would move the weighing behind it. All
+        // of the group takes the same way, as waits must; the first maxima are all but sure to
+        // grow.
         if (tile == first + 1) {
           sm90::wgmma_wait<0>();
           math.pin_out();
