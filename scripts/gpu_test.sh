@@ -10,7 +10,7 @@ jobs=$(nproc)
 cmake -S . -B $build -G Ninja -DPAGODA_WITH_CUDA=ON -DPAGODA_BUILD_TOOLS=OFF \
   -DPAGODA_BUILD_EXAMPLES=OFF >/dev/null
 cmake --build $build -j "$jobs" --target attention_cuda_test kv_cache_cuda_test \
-  plan_cuda_test sm90_test
+  long_context_cuda_test plan_cuda_test sm90_test
 
 failed=0
 step() {
@@ -31,6 +31,7 @@ sharded() {  # PROGRAM: as many processes as cores, each with its share of the c
 
 step $build/tests/sm90/sm90_test
 step $build/tests/plan_cuda_test
+step $build/tests/long_context_cuda_test
 step sharded $build/tests/attention_cuda_test
 step sharded $build/tests/kv_cache_cuda_test
 for tool in memcheck racecheck synccheck; do

@@ -35,6 +35,12 @@ class WarpMath {
   using Tile = ChunkTile<Config>;
   static constexpr int kKeyBlocks = Config::kChunkKeys / 16;  // the depth of P V's mma
 
+  // A key among very many may have little weight, and all together much: as f16, weights are kept
+  // 2^14 times as large as they are, far from where f16 ends. Sums and outputs get `kOne` in the end.
+  static constexpr bool kWeightsAreF16 = std::is_same_v<T, Float16>;
+  static constexpr float kWeightLog2 = kWeightsAreF16 ? 14.0f : 0.0f;
+  static constexpr float kOne = kWeightsAreF16 ? 1.0f / 16384.0f : 1.0f;
+
   PAGODA_DEVICE WarpMath(const AttentionParams& params, const ItemRows& rows,
                          const WarpRows<Config::kPlain>& warp_rows, float scale,
                          int32_t log2_box_keys)
@@ -122,10 +128,11 @@ class WarpMath {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int row = lane() / 4 + 8 * i;
-      const RoundedState rounded = rounded_state(max_[i], tile::quad_sum(sum_[i]), to_log2(i));
+      const float sum = tile::quad_sum(sum_[i]) * kOne;
+      const RoundedState rounded = rounded_state(max_[i], sum, to_log2(i));
       if (row >= num_rows) continue;
       if (lane() % 4 == 0) state[first + row] = rounded.state;
-      const float factor = rounded.factor * value_unit_.unit();
+      const float factor = rounded.factor * value_unit_.unit() * kOne;
 #pragma unroll
       for (int g = 0; g < kColumnGroups; g += 2) {
         store_row_part(out, first + row, g, i, factor);
@@ -273,7 +280,7 @@ class WarpMath {
       for (auto& group : x) {
 #pragma unroll
         for (int c = i; c < i + 2; ++c) {
-          group[c] = softmax_weight(group[c], anchor, to_log2(row));
+          group[c] = exp2_of(fmaf(group[c] - anchor, to_log2(row), kWeightLog2));
           sum_[row] += group[c];
         }
       }

@@ -47,8 +47,8 @@ class ChunkScales {
   const float* k_ = nullptr;  // V's follow K's
 };
 
-// What 1 stands for in a warp's outputs. Weights times V's scales have to fit f16: they are kept
-// below 2^14 by relating them to the largest scale seen, which itself then counts exactly.
+// What 1 stands for in a warp's outputs. Weights times V's scales have to fit f16 as weights do:
+// scales are related to the largest seen, which itself then counts exactly.
 template <class Config>
 class ValueUnit {
  public:
@@ -58,7 +58,7 @@ class ValueUnit {
   // 1 where no token has scales.
   PAGODA_DEVICE float unit() const {
     if constexpr (!Config::kTokenScales) return 1.0f;
-    return largest_ == 0.0f ? 1.0f : largest_ * (1.0f / kHeadroom);
+    return largest_ == 0.0f ? 1.0f : largest_;
   }
 
   // Weights become weights times scales in the unit that they then have; returns what the outputs
@@ -71,7 +71,7 @@ class ValueUnit {
 #pragma unroll
     for (int j = 0; j < scales.kGroups; ++j) {
       const float2 scale = scales.v(j);
-      const float factor[2] = {scale.x * inverse * kHeadroom, scale.y * inverse * kHeadroom};
+      const float factor[2] = {scale.x * inverse, scale.y * inverse};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         // Whatever is in the place of a hidden key's scale.
@@ -83,7 +83,6 @@ class ValueUnit {
   }
 
  private:
-  static constexpr float kHeadroom = 16384.0f;
   static constexpr float kSmallest = 1e-30f;
 
   // Of all keys that some row of the warp sees and whose scale is finite.
