@@ -237,7 +237,7 @@ class PagodaImpl(AttentionImpl):
             self.cache, self.pages = kv_cache, (k_pages, v_pages)
         return self.pages
 
-    def scales_of(self, layer: Any) -> dict[str, torch.Tensor]:
+    def scales_of(self, layer: Any) -> dict[str, Any]:
         """Tensors on the device, of one element or [num_kv_heads]. Read at every call: vLLM may put others
         in their place when it loads weights."""
         return {} if self.fp8_dtype is None else {"k_scale": layer._k_scale, "v_scale": layer._v_scale}
