@@ -4,12 +4,16 @@ of a few prompts, to be held against another backend's. Weights are made up, so 
 
     python bench/vllm_engine.py CUSTOM --json custom.json           # CUSTOM is Pagoda
     python bench/vllm_engine.py FLASH_ATTN --json flash.json
-    python bench/vllm_engine.py --compare flash.json triton.json custom.json
+    python bench/vllm_engine.py CUSTOM --kv-cache-dtype fp8 --json custom_fp8.json
+    python bench/vllm_engine.py --compare flash.json triton.json custom.json custom_fp8.json
 
 A process runs one backend, and writes its file anew after each part. --model chooses shapes: Llama 3
 8B's, or a smaller one with sliding windows. --compare shows how far any two backends' log-probabilities
 are apart, as far as both saw the same tokens: what two correct ones differ by is the tolerance
 (bench/log_prob_noise.py measures it on a smaller model). Written for vLLM 0.24 with torch 2.11.
+
+--kv-cache-dtype fp8 stores with scales of 1, as vLLM does where a model brings none. FLASH_ATTN and
+TRITON_ATTN then round q to fp8 too; Pagoda's backend leaves q as it is.
 """
 
 import argparse
@@ -41,7 +45,7 @@ WORKLOADS = ((64, 4000, 128), (8, 12000, 64))  # requests, prompt, new tokens
 class Engine:
     """An engine in this process, whose steps are timed."""
 
-    def __init__(self, backend, model, compiled):
+    def __init__(self, backend, model, kv_cache_dtype, compiled):
         os.environ.update(
             VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_ENABLE_V1_MULTIPROCESSING="0",
             VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo",
@@ -56,7 +60,8 @@ class Engine:
         self.llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, dtype="bfloat16",
                        gpu_memory_utilization=0.8, max_model_len=16384, block_size=16, max_num_seqs=64,
                        max_num_batched_tokens=8192, enable_prefix_caching=False,
-                       attention_backend=backend, compilation_config=compilation, seed=0)
+                       attention_backend=backend, kv_cache_dtype=kv_cache_dtype,
+                       compilation_config=compilation, seed=0)
         self.fill_weights()
         self.step_ends = []
         step = self.llm.llm_engine.step
@@ -128,13 +133,19 @@ def differences(a, b):
     return found
 
 
+def label(run):
+    """Of a run's backend and, unless it is the model's type, that of its cache."""
+    kv_cache_dtype = run.get("kv_cache_dtype", "auto")
+    return run["backend"] + ("" if kv_cache_dtype == "auto" else " " + kv_cache_dtype)
+
+
 def show_pair(first, second):
     """How far two backends are apart, in all and prompt by prompt."""
     prompts = list(zip(CHECK_LENGTHS, first["check"], second["check"]))
     apart = [sum(differences(a, b), []) for _, a, b in prompts]
     everything = sum(apart, [])
     parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
-    print(f"{first['model']:8} {first['backend']:12}{second['backend']:12}{len(everything)} log-probabilities: "
+    print(f"{first['model']:8} {label(first):22}{label(second):22}{len(everything)} log-probabilities: "
           f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
           f"{parted} of {len(prompts)} prompts part")
     for (length, a, b), found in zip(prompts, apart):
@@ -149,7 +160,7 @@ def compare(paths):
         for run in runs:
             if name in run:
                 row = run[name]
-                print(f"{run['model']:8} {name:18}{run['backend']:12}{row['out_tokens_per_s']:8.0f} tokens/s out"
+                print(f"{run['model']:8} {name:18}{label(run):22}{row['out_tokens_per_s']:8.0f} tokens/s out"
                       f"{row['prefill_tokens_per_s']:9.0f} in{row['decode_step_ms']:8.2f} ms a decode step")
     for first, second in itertools.combinations(runs, 2):
         show_pair(first, second)
@@ -169,6 +180,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("backend", nargs="?", default="CUSTOM")
     parser.add_argument("--model", choices=MODELS, default="llama")
+    parser.add_argument("--kv-cache-dtype", default="auto", help="as vLLM takes it: auto, fp8, fp8_e5m2, ...")
     parser.add_argument("--compile", action="store_true", help="inductor and piecewise graphs too")
     parser.add_argument("--check-only", action="store_true")
     parser.add_argument("--json")
@@ -177,15 +189,16 @@ def main():
     if arguments.compare:
         return compare(arguments.compare)
     began = time.perf_counter()
-    engine = Engine(arguments.backend, arguments.model, arguments.compile)
+    engine = Engine(arguments.backend, arguments.model, arguments.kv_cache_dtype, arguments.compile)
     engine.run([512] * 8, 8, seed=1)
     result = {"backend": arguments.backend, "model": arguments.model,
+              "kv_cache_dtype": arguments.kv_cache_dtype,
               "start_s": time.perf_counter() - began, "check": engine.check()}
     save(result, arguments.json)
     for workload in () if arguments.check_only else WORKLOADS:
         result[name_of(workload)] = row = engine.measure(*workload)
         figures = " ".join(f"{key}={value:.2f}" for key, value in row.items())
-        print(arguments.backend, name_of(workload), figures, flush=True)
+        print(label(result), name_of(workload), figures, flush=True)
         save(result, arguments.json)
     os._exit(0)  # vLLM's threads would keep the process
 

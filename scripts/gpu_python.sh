@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # On a machine with a Hopper GPU: the Python package's tests on CUDA and, where asked, what it is worth
 # beside its peers, in transformers and in vLLM. Nothing is downloaded.
-#   scripts/gpu_python.sh build|WHEEL [tests | bench | transformers | vllm]...
-# "build" builds the wheel there (nvcc, scikit-build-core). SEED names the Triton kernel's file, to be timed
+#   scripts/gpu_python.sh build|WHEEL [tests | bench | accuracy | transformers | vllm]...
+# "build" builds the wheel there (nvcc, scikit-build-core). SEED names the Triton kernel's file, to be run
 # too; vLLM must be on PYTHONPATH. Results go to $OUT (build/gpu_python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +32,10 @@ for part in "${@:-tests}"; do
       python3 -m pagoda bench --peers all ${SEED:+--seed "$SEED"} --json "$out/bench.json" \
         --plot "$out/bench"
       ;;
+    accuracy)
+      python3 bench/kv_accuracy.py --device cuda ${SEED:+--seed-kernel "$SEED"} \
+        --json "$out/kv_accuracy.json"
+      ;;
     transformers) python3 bench/transformers_serving.py --json "$out/transformers.json" ;;
     vllm)
       for backend in FLASH_ATTN TRITON_ATTN CUSTOM; do
@@ -40,6 +44,6 @@ for part in "${@:-tests}"; do
       done
       python3 bench/vllm_engine.py --compare "$out"/{FLASH_ATTN,TRITON_ATTN,CUSTOM}.json
       ;;
-    *) echo "no part $part: tests, bench, transformers, vllm" >&2; exit 2 ;;
+    *) echo "no part $part: tests, bench, accuracy, transformers, vllm" >&2; exit 2 ;;
   esac
 done

@@ -151,11 +151,16 @@ PEERS: dict[str, Callable[[Batch], Call]] = {
 MODULES = {"vllm": "vllm", "flash_attn": "flash_attn", "flashinfer": "flashinfer"}
 
 
-def seed_peer(path: str) -> Callable[[Batch], Call]:
-    """The kernel that was published in one file."""
+def load_seed(path: str) -> Callable[..., Any]:
+    """The function of the kernel that was published in one file."""
     spec = importlib.util.spec_from_file_location("pagoda_bench_seed", path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"--seed: got {path}, wants a Python file")
+        raise ValueError(f"seed: got {path}, wants a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda batch: call_of_unified(module.unified_attention, batch)
+    return module.unified_attention
+
+
+def seed_peer(path: str) -> Callable[[Batch], Call]:
+    function = load_seed(path)
+    return lambda batch: call_of_unified(function, batch)

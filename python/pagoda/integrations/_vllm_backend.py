@@ -28,11 +28,13 @@ from pagoda import _frameworks
 _MAX_HEAD_SIZE = 256
 _HEAD_SIZE_MULTIPLE = 8
 _CAPABILITY_MAJOR = 9  # Hopper: what the CUDA backend has kernels for
+# What the bytes of a cache are, by vLLM's name of it. The scales are the layer's.
+_FP8_CACHES = {"fp8": torch.float8_e4m3fn, "fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 
 
 class PagodaBackend(AttentionBackend):
     supported_dtypes: ClassVar[list[torch.dtype]] = [torch.float16, torch.bfloat16]
-    supported_kv_cache_dtypes: ClassVar[list[str]] = ["auto", "float16", "bfloat16"]
+    supported_kv_cache_dtypes: ClassVar[list[str]] = ["auto", "float16", "bfloat16", *_FP8_CACHES]
     # vLLM then calls do_kv_cache_update() before forward().
     forward_includes_kv_cache_update = False
 
@@ -87,6 +89,10 @@ class PagodaBackend(AttentionBackend):
 
     @classmethod
     def supports_sliding_window(cls) -> bool:
+        return True
+
+    @classmethod
+    def supports_per_head_quant_scales(cls) -> bool:
         return True
 
     @classmethod
@@ -170,6 +176,7 @@ class PagodaImpl(AttentionImpl):
         self.scale = float(scale)
         self.num_kv_heads = num_kv_heads or num_heads
         self.kv_cache_dtype = kv_cache_dtype
+        self.fp8_dtype = _FP8_CACHES.get(kv_cache_dtype)
         self.kv_sharing_target_layer_name = kv_sharing_target_layer_name
         self.window_left = (sliding_window or 0) - 1
         self.alibi_slopes = alibi_slopes
@@ -177,7 +184,7 @@ class PagodaImpl(AttentionImpl):
             "softmax_scale": self.scale, "logits_soft_cap": logits_soft_cap, "sinks": sinks,
             "window_left": self.window_left, "alibi_sqrt": bool(use_alibi_sqrt and alibi_slopes)}
         # Layers that agree in these share a plan.
-        self.plan_key = (self.window_left, num_heads, self.num_kv_heads, head_size)
+        self.plan_key = (self.window_left, num_heads, self.num_kv_heads, head_size, self.fp8_dtype)
         self.cache: torch.Tensor | None = None
         self.pages: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -187,13 +194,16 @@ class PagodaImpl(AttentionImpl):
                 output_block_scale: torch.Tensor | None = None) -> torch.Tensor:
         """Fills output [num_tokens, num_heads, head_size]; rows of padding are left alone."""
         if output_scale is not None or output_block_scale is not None:
-            raise NotImplementedError("pagoda: output_scale: the CUDA backend has no quantised output yet")
+            raise NotImplementedError(
+                "pagoda: output_scale, output_block_scale: got a tensor, want None: Pagoda's backend for "
+                "vLLM does not offer fused output quantisation; turn off vLLM's pass fuse_attn_quant")
         if attn_metadata is None:  # a run to measure memory
             return output.fill_(0)
         if self.alibi_slopes is not None and "alibi_slopes" not in self.options:
             self.options["alibi_slopes"] = torch.tensor(self.alibi_slopes, dtype=torch.float32,
                                                         device=query.device)
         k_pages, v_pages = self.pages_of(kv_cache)
+        scales = self.scales_of(layer)
         batch, plans = attn_metadata.batch, attn_metadata.plans
         # A plan made in a warm-up, before the capture with the same metadata, would not be in the graph.
         kind = (self.plan_key, _frameworks.is_capturing(query))
@@ -201,8 +211,8 @@ class PagodaImpl(AttentionImpl):
         if plan is None:
             workspace = attn_metadata.builder.workspace(self.plan_key, query, k_pages)
             plan = plans[kind] = pagoda.plan(query, k_pages, v_pages, workspace=workspace, **batch,
-                                             **self.options)
-        pagoda.attention(query, k_pages, v_pages, out=output, plan=plan, **batch, **self.options)
+                                             **self.options, **scales)
+        pagoda.attention(query, k_pages, v_pages, out=output, plan=plan, **batch, **self.options, **scales)
         return output
 
     def do_kv_cache_update(self, layer: Any, key: torch.Tensor, value: torch.Tensor,
@@ -212,7 +222,7 @@ class PagodaImpl(AttentionImpl):
         if key.shape[0] != num_tokens:
             key, value = key[:num_tokens], value[:num_tokens]
         k_pages, v_pages = self.pages_of(kv_cache)
-        pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping)
+        pagoda.write_kv_cache(key, value, k_pages, v_pages, slot_mapping, **self.scales_of(layer))
 
     def pages_of(self, kv_cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V as [num_pages, page_size, num_kv_heads, head_size], whatever lies in between. vLLM
@@ -222,5 +232,12 @@ class PagodaImpl(AttentionImpl):
                 k_pages, v_pages = kv_cache.unbind(1)
             else:  # 0.33: [num_blocks, num_kv_heads, block_size, 2 * head_size]
                 k_pages, v_pages = kv_cache.transpose(1, 2).split(self.head_size, dim=-1)
+            if self.fp8_dtype is not None:
+                k_pages, v_pages = k_pages.view(self.fp8_dtype), v_pages.view(self.fp8_dtype)
             self.cache, self.pages = kv_cache, (k_pages, v_pages)
         return self.pages
+
+    def scales_of(self, layer: Any) -> dict[str, Any]:
+        """Tensors on the device, of one element or [num_kv_heads]. Read at every call: vLLM may put others
+        in their place when it loads weights."""
+        return {} if self.fp8_dtype is None else {"k_scale": layer._k_scale, "v_scale": layer._v_scale}
