@@ -36,7 +36,8 @@ class WarpMath {
   static constexpr int kKeyBlocks = Config::kChunkKeys / 16;  // the depth of P V's mma
 
   // A key among very many may have little weight, and all together much: as f16, weights are kept
-  // 2^14 times as large as they are, far from where f16 ends. Sums and outputs get `kOne` in the end.
+  // 2^14 times as large as they are, far from where f16 ends. Sums and outputs get `kOne` in the
+  // end.
   static constexpr bool kWeightsAreF16 = std::is_same_v<T, Float16>;
   static constexpr float kWeightLog2 = kWeightsAreF16 ? 14.0f : 0.0f;
   static constexpr float kOne = kWeightsAreF16 ? 1.0f / 16384.0f : 1.0f;
