@@ -142,14 +142,15 @@ def label(run):
 def show_pair(first, second):
     """How far two backends are apart, in all and prompt by prompt."""
     prompts = list(zip(CHECK_LENGTHS, first["check"], second["check"]))
-    apart = [sum(differences(a, b), []) for _, a, b in prompts]
-    everything = sum(apart, [])
+    apart = [differences(a, b) for _, a, b in prompts]
+    everything = [x for positions in apart for found in positions for x in found]
     parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
     print(f"{first['model']:8} {label(first):22}{label(second):22}{len(everything)} log-probabilities: "
           f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
           f"{parted} of {len(prompts)} prompts part")
-    for (length, a, b), found in zip(prompts, apart):
-        print(f"  {length:5} tokens: {len(differences(a, b))} positions, mean difference "
+    for (length, _, _), positions in zip(prompts, apart):
+        found = sum(positions, [])
+        print(f"  {length:5} tokens: {len(positions)} positions, mean difference "
               f"{statistics.mean(found):.4f}, largest {max(found):.4f}")
 
 

@@ -80,21 +80,12 @@ void check(Copy copy, const CopyCase& c) {
   EXPECT_TRUE(destination.rest_is_intact());
 }
 
-const std::vector<Placement> kPlacements = {
-    {},
-    {.order = {0, 2, 1, 3}},
-    {.order = {0, 3, 1, 2}},  // channels outermost: no two of them lie together
-    {.order = {2, 0, 1, 3}},  // heads outside of the pages
-    {.gap = 3},
-    {.inner_stride = 2},
-};
-
 TEST(CopyPages, BetweenAllLayouts) {
   for (const Copy copy : {Copy{copy_pages}, Copy{swap_pages}}) {
-    for (size_t i = 0; i < kPlacements.size(); ++i) {
-      for (size_t j = 0; j < kPlacements.size(); ++j) {
+    for (size_t i = 0; i < kPagePlacements.size(); ++i) {
+      for (size_t j = 0; j < kPagePlacements.size(); ++j) {
         SCOPED_TRACE("layout " + std::to_string(i) + " to " + std::to_string(j));
-        check(copy, {.source = kPlacements[i], .destination = kPlacements[j]});
+        check(copy, {.source = kPagePlacements[i], .destination = kPagePlacements[j]});
       }
     }
   }
@@ -108,7 +99,7 @@ TEST(CopyPages, EveryTypeAndShape) {
   }
   for (const std::vector<int64_t>& shape :
        {std::vector<int64_t>{1, 1, 1}, {1, 7, 3}, {7, 1, 3}, {3, 7, 1}, {1, 1, 9}, {64, 8, 128}}) {
-    for (const Placement& placement : kPlacements) {
+    for (const Placement& placement : kPagePlacements) {
       check(copy_pages, {.destination = placement, .page_shape = shape});
     }
   }

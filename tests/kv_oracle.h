@@ -11,6 +11,17 @@
 
 namespace pagoda::testing {
 
+// Ways to lay out pages [num_pages, page_size, num_kv_heads, head_dim].
+inline const std::vector<Placement> kPagePlacements = {
+    {},
+    {.order = {0, 2, 1, 3}},
+    {.order = {0, 3, 1, 2}},  // channels outermost: no two of them lie together
+    {.order = {2, 0, 1, 3}},  // heads outside of the pages
+    {.gap = 3},
+    {.gap = 16},
+    {.inner_stride = 2},
+};
+
 // A row, and how far from it single-precision arithmetic may end.
 struct OracleRow {
   std::vector<double> values;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
-#include <stdexcept>
 #include <utility>
 
 #include "pagoda/kv_cache.h"
+#include "timing.h"
 
 namespace pagoda::bench {
 namespace {
@@ -21,12 +21,17 @@ constexpr int64_t kMaxPosition = 1 << 15;
 constexpr double kRotatedBytes = 4e8;
 constexpr int kMaxSets = 256;
 
-void require(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(status.message());
-}
-
-int num_sets(double bytes) {
-  return std::clamp(static_cast<int>(kRotatedBytes / bytes), 2, kMaxSets);
+// Sets of arguments by turns, each made anew. `bytes_of_set`: what a call with one must move.
+template <class Make, class Bytes, class Call>
+CacheOp rotating(const Make& make, const Bytes& bytes_of_set, const Call& call) {
+  std::vector<decltype(make())> sets;
+  sets.push_back(make());
+  const double bytes = bytes_of_set(sets[0]);
+  const int count = std::clamp(static_cast<int>(kRotatedBytes / bytes), 2, kMaxSets);
+  while (static_cast<int>(sets.size()) < count) sets.push_back(make());
+  return {bytes, count, [sets, call](int set, cudaStream_t stream) {
+            require(call(sets[static_cast<size_t>(set)], {.stream = stream}));
+          }};
 }
 
 std::vector<int64_t> shuffled(int64_t count, DeviceMemory* memory) {
@@ -84,24 +89,21 @@ CacheOp make_write(const WriteSpec& spec, DeviceMemory* memory) {
     }
     return args;
   };
-  std::vector<WriteKvCache> sets{make()};
-  const WriteKvCache& first = sets[0];
-  double bytes = bytes_of(first.slot_mapping);
-  for (const TensorView* view :
-       {&first.k, &first.v, &first.k_token_scale, &first.v_token_scale, &first.rope.positions}) {
-    if (view->present()) bytes += bytes_of(*view);
-  }
-  const auto rows = static_cast<double>(2 * tokens * kKvHeads * kHeadDim);
-  bytes += rows * static_cast<double>(size_of(spec.pages));
-  if (spec.has_rope) {
-    bytes += 2 * bytes_of(first.rope.q) +
-             static_cast<double>(tokens) * kHeadDim * sizeof(float);  // cosines and sines, once
-  }
-  const int count = num_sets(bytes);
-  while (static_cast<int>(sets.size()) < count) sets.push_back(make());
-  return {bytes, count, [sets](int set, cudaStream_t stream) {
-            require(write_kv_cache(sets[static_cast<size_t>(set)], {.stream = stream}));
-          }};
+  const auto bytes_of_set = [&](const WriteKvCache& args) {
+    double bytes = bytes_of(args.slot_mapping);
+    for (const TensorView* view :
+         {&args.k, &args.v, &args.k_token_scale, &args.v_token_scale, &args.rope.positions}) {
+      if (view->present()) bytes += bytes_of(*view);
+    }
+    const auto rows = static_cast<double>(2 * tokens * kKvHeads * kHeadDim);
+    bytes += rows * static_cast<double>(size_of(spec.pages));
+    if (spec.has_rope) {
+      bytes += 2 * bytes_of(args.rope.q) +
+               static_cast<double>(tokens) * kHeadDim * sizeof(float);  // cosines and sines, once
+    }
+    return bytes;
+  };
+  return rotating(make, bytes_of_set, write_kv_cache);
 }
 
 CacheOp make_merge(int64_t tokens, int32_t num_states, DeviceMemory* memory) {
@@ -113,15 +115,15 @@ CacheOp make_merge(int64_t tokens, int32_t num_states, DeviceMemory* memory) {
     }
     return states;
   };
-  std::vector<std::vector<AttentionState>> sets{make()};
-  const double bytes = (num_states + 1) * (bytes_of(sets[0][0].out) + bytes_of(sets[0][0].lse));
-  const int count = num_sets(bytes);
-  while (static_cast<int>(sets.size()) < count) sets.push_back(make());
-  return {bytes, count, [sets, num_states](int set, cudaStream_t stream) {
-            const std::vector<AttentionState>& states = sets[static_cast<size_t>(set)];
-            require(merge_states(states.data(), num_states, states.back(), LseLayout::kHeadsTokens,
-                                 {.stream = stream}));
-          }};
+  using States = std::vector<AttentionState>;
+  const auto bytes_of_set = [&](const States& states) {
+    return (num_states + 1) * (bytes_of(states[0].out) + bytes_of(states[0].lse));
+  };
+  const auto merge = [num_states](const States& states, const Execution& execution) {
+    return merge_states(states.data(), num_states, states.back(), LseLayout::kHeadsTokens,
+                        execution);
+  };
+  return rotating(make, bytes_of_set, merge);
 }
 
 CacheOp make_gather(int32_t num_seqs, int32_t seq_tokens, DType pages, DeviceMemory* memory) {
@@ -143,22 +145,25 @@ CacheOp make_gather(int32_t num_seqs, int32_t seq_tokens, DType pages, DeviceMem
     }
     return args;
   };
-  std::vector<GatherKvCache> sets{make()};
-  const double bytes = 2 * (bytes_of(sets[0].kv.k_pages) + bytes_of(sets[0].k_out));
-  const int count = num_sets(bytes);
-  while (static_cast<int>(sets.size()) < count) sets.push_back(make());
-  return {bytes, count, [sets](int set, cudaStream_t stream) {
-            require(gather_kv_cache(sets[static_cast<size_t>(set)], {.stream = stream}));
-          }};
+  const auto bytes_of_set = [](const GatherKvCache& args) {
+    return 2 * (bytes_of(args.kv.k_pages) + bytes_of(args.k_out));
+  };
+  return rotating(make, bytes_of_set, gather_kv_cache);
+}
+
+// Every page once, to somewhere else.
+std::vector<int64_t> draw_page_pairs(int64_t num_pages, DeviceMemory* memory) {
+  std::vector<int64_t> pairs;
+  const std::vector<int64_t> from = shuffled(num_pages, memory);
+  for (int64_t i = 0; i < num_pages; ++i) {
+    pairs.insert(pairs.end(), {from[static_cast<size_t>(i)], i});
+  }
+  return pairs;
 }
 
 CacheOp make_copy(int64_t num_pages, DeviceMemory* memory) {
   const auto make = [&] {
-    std::vector<int64_t> pairs;
-    const std::vector<int64_t> from = shuffled(num_pages, memory);
-    for (int64_t i = 0; i < num_pages; ++i) {
-      pairs.insert(pairs.end(), {from[static_cast<size_t>(i)], i});
-    }
+    const std::vector<int64_t> pairs = draw_page_pairs(num_pages, memory);
     CopyPages args;
     for (TensorView* view : {&args.source, &args.destination}) {
       *view = memory->random_tensor(DType::kBFloat16, {num_pages, kPageSize, kKvHeads, kHeadDim});
@@ -166,13 +171,8 @@ CacheOp make_copy(int64_t num_pages, DeviceMemory* memory) {
     args.page_pairs = memory->upload(pairs, DType::kInt64, {num_pages, 2});
     return args;
   };
-  std::vector<CopyPages> sets{make()};
-  const double bytes = 2 * bytes_of(sets[0].source);
-  const int count = num_sets(bytes);
-  while (static_cast<int>(sets.size()) < count) sets.push_back(make());
-  return {bytes, count, [sets](int set, cudaStream_t stream) {
-            require(copy_pages(sets[static_cast<size_t>(set)], {.stream = stream}));
-          }};
+  const auto bytes_of_set = [](const CopyPages& args) { return 2 * bytes_of(args.source); };
+  return rotating(make, bytes_of_set, copy_pages);
 }
 
 CacheOp make_swap(int64_t num_pages, bool to_host, DeviceMemory* memory) {
@@ -183,11 +183,7 @@ CacheOp make_swap(int64_t num_pages, bool to_host, DeviceMemory* memory) {
   TensorView& host = to_host ? args.destination : args.source;
   host.data = memory->allocate_pinned(static_cast<size_t>(bytes));
   host.device = {};
-  std::vector<int64_t> pairs;
-  const std::vector<int64_t> from = shuffled(num_pages, memory);
-  for (int64_t i = 0; i < num_pages; ++i) {
-    pairs.insert(pairs.end(), {from[static_cast<size_t>(i)], i});
-  }
+  const std::vector<int64_t> pairs = draw_page_pairs(num_pages, memory);
   return {bytes, 1,
           [args, pairs](int, cudaStream_t stream) {
             CopyPages call = args;

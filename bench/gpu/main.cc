@@ -34,10 +34,6 @@ struct Options {
 constexpr double kFixedMicroseconds = 1.5;
 constexpr int kMinCalls = 24;
 
-void require(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(status.message());
-}
-
 struct Result {
   double attention_us;
   double plan_us;

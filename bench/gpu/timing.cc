@@ -17,6 +17,10 @@ void check(cudaError_t error) {
     throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
 }
 
+void require(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.message());
+}
+
 double median_microseconds(cudaStream_t stream, int calls,
                            const std::function<void(int)>& enqueue) {
   cudaGraph_t graph;

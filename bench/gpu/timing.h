@@ -6,10 +6,13 @@
 
 #include <functional>
 
+#include "pagoda/status.h"
+
 namespace pagoda::bench {
 
-// Throws with the CUDA error's text.
+// Throw with the error's text.
 void check(cudaError_t error);
+void require(const Status& status);
 
 // Median over replays of a graph that holds `calls` calls, in microseconds per call. `enqueue(i)`
 // puts call i on `stream`.

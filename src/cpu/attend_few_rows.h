@@ -106,7 +106,7 @@ class FewRows {
     HeadTile<T> head{.tile = tile,
                      .k = head_rows<T>(kv.k, kv_head),
                      .v = head_rows<T>(kv.v, kv_head),
-                     .has_token_scales = kv.k_token_scale.data != nullptr,
+                     .has_token_scales = has_token_scales(kv),
                      .k_scale = {},
                      .v_scale = {}};
     for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {

@@ -49,8 +49,7 @@ class ManyRows {
         head_dim_(params.head_dim),
         scale_(logit_scale(params, item.seq, item.kv_head)),
         // With a scale of 0 a hidden key's -inf would become NaN in the exponent.
-        plain_(is_plain_score(params.score) && params.kv.k_token_scale.data == nullptr &&
-               scale_ > 0.0f),
+        plain_(is_plain_score(params.score) && !has_token_scales(params.kv) && scale_ > 0.0f),
         s_(*reinterpret_cast<ManyRowsScratch*>(scratch.data)) {
     out_ = reinterpret_cast<float*>(&s_ + 1);
     q_ = reinterpret_cast<Element*>(out_ + kManyRowsTile * head_dim_);

@@ -44,13 +44,13 @@ struct Strip {
     begin = request.keys.begin;
     num_keys = request.keys.size();
     num_infinite = 0;
-    const bool has_token_scales = kv.k_token_scale.data != nullptr;
+    const bool are_scaled = has_token_scales(kv);
     const int32_t* pages = page_ids(kv.block_table, request.seq);
     for (int32_t i = 0; i < kStripKeys; ++i) {
       k_scale[i] = v_scale[i] = 1.0f;
       if (i >= num_keys) continue;
       const TokenSlot slot = slots[i] = token_slot(pages, kv.page_size, begin + i);
-      if (!has_token_scales) continue;
+      if (!are_scaled) continue;
       k_scale[i] = *scale_address(kv.k_token_scale, slot, request.kv_head);
       v_scale[i] = *scale_address(kv.v_token_scale, slot, request.kv_head);
     }
@@ -62,7 +62,7 @@ struct Strip {
         Arithmetic::load_keys(rows, params.head_dim, k);
         find_rows(kv.v, request.kv_head, rows);
         if (request.set_infinite_aside) set_infinite_aside(rows, params.head_dim);
-        Arithmetic::load_values(rows, has_token_scales ? v_scale : nullptr, params.head_dim, v);
+        Arithmetic::load_values(rows, are_scaled ? v_scale : nullptr, params.head_dim, v);
       }
     });
   }

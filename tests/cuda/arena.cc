@@ -13,12 +13,6 @@
 namespace pagoda::testing {
 namespace {
 
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
 bool is_float(DType dtype) {
   return dtype != DType::kInt8 && dtype != DType::kUInt8 && dtype != DType::kInt32 &&
          dtype != DType::kInt64;

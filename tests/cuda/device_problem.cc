@@ -1,29 +1,18 @@
 #include "cuda/device_problem.h"
 
-#include <cuda_runtime_api.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
 
+#include "cases_memory.h"
+
 namespace pagoda::testing {
-namespace {
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
   std::exit(1);
 }
-
-// Bytes from the first element to the end of the last.
-size_t span_bytes(const TensorView& view) {
-  if (view.num_elements() == 0) return 0;
-  int64_t last = 0;
-  for (int i = 0; i < view.rank; ++i) last += (view.shape[i] - 1) * view.stride[i];
-  return static_cast<size_t>(last + 1) * size_of(view.dtype);
-}
-
-}  // namespace
 
 DeviceBuffer::DeviceBuffer(size_t bytes) {
   check(cudaMalloc(&data_, bytes > 0 ? bytes : 1), "cudaMalloc");
@@ -66,7 +55,7 @@ DeviceProblem::DeviceProblem(const AttentionProblem& host) : device_(host) {
 void DeviceProblem::move(TensorView* view, bool output) {
   view->device = {DeviceType::kCuda, 0};
   if (!view->present()) return;
-  const size_t bytes = span_bytes(*view);
+  const size_t bytes = bytes_spanned(*view);
   buffers_.emplace_back(bytes);
   copies_.push_back({view->data, buffers_.back().data(), bytes, output});
   view->data = buffers_.back().data();

@@ -2,12 +2,17 @@
 #ifndef PAGODA_TESTS_CUDA_DEVICE_PROBLEM_H_
 #define PAGODA_TESTS_CUDA_DEVICE_PROBLEM_H_
 
+#include <cuda_runtime_api.h>
+
 #include <cstddef>
 #include <vector>
 
 #include "pagoda/attention.h"
 
 namespace pagoda::testing {
+
+// Fails the process with what was tried and CUDA's word for the error.
+void check(cudaError_t error, const char* what);
 
 // Device memory; fails the process if there is none, as nothing can be tested then.
 class DeviceBuffer {

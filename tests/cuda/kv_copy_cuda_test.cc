@@ -14,16 +14,6 @@
 namespace pagoda::testing {
 namespace {
 
-const std::vector<Placement> kPlacements = {
-    {},
-    {.order = {0, 2, 1, 3}},
-    {.order = {0, 3, 1, 2}},  // channels outermost: no two of them lie together
-    {.order = {2, 0, 1, 3}},  // heads outside of the pages
-    {.gap = 3},
-    {.gap = 16},
-    {.inner_stride = 2},
-};
-
 // Bytes of all kinds: tensors of whole numbers, so that none counts as NaN.
 void fill_bytes(const TensorView& view, Random* random) {
   auto* bytes = static_cast<uint8_t*>(view.data);
@@ -42,7 +32,7 @@ class RandomCopy {
     const bool is_dense = random_.chance(0.5);
     const auto make = [&](int64_t num_pages) {
       const TensorView view = arena_.make(dtype, {num_pages, page[0], page[1], page[2]},
-                                          is_dense ? Placement{} : random_.pick(kPlacements),
+                                          is_dense ? Placement{} : random_.pick(kPagePlacements),
                                           random_.chance(0.2) ? 1 : 0);
       fill_bytes(view, &random_);
       return view;

@@ -7,6 +7,7 @@
 #include <ostream>
 #include <vector>
 
+#include "cases_memory.h"
 #include "core/checks.h"
 #include "core/dtype.h"
 #include "cuda/device_problem.h"
@@ -35,18 +36,9 @@ std::ostream& operator<<(std::ostream& out, const LongContext& c) {
 
 class LongContextTest : public ::testing::TestWithParam<LongContext> {};
 
-// A host tensor of bytes, filled element by element.
-struct Tensor {
-  Tensor(DType dtype, std::initializer_list<int64_t> shape)
-      : view(TensorView::contiguous(nullptr, dtype, shape, {DeviceType::kCpu, 0})),
-        bytes(static_cast<size_t>(view.num_elements()) * size_of(dtype)) {
-    view.data = bytes.data();
-  }
-  void set(int64_t index, float x) { store_element(view.data, view.dtype, index, x); }
-
-  TensorView view;
-  std::vector<uint8_t> bytes;
-};
+void set(const TensorView& view, int64_t index, float x) {
+  store_element(view.data, view.dtype, index, x);
+}
 
 float value_of(int64_t key) {
   return key == kNeedle ? kNeedleValue : static_cast<float>(2 + key % 3);
@@ -58,34 +50,29 @@ TEST_P(LongContextTest, NothingIsLost) {
     GTEST_SKIP() << "no GPU";
   }
   const LongContext& c = GetParam();
-  Tensor q(c.q_dtype, {1, kHeads, kHeadDim});
-  Tensor k(c.kv_dtype, {kKeys / kPageSize, kPageSize, 1, kHeadDim});
-  Tensor v(c.kv_dtype, {kKeys / kPageSize, kPageSize, 1, kHeadDim});
-  Tensor out(DType::kBFloat16, {1, kHeads, kHeadDim});
-  for (int64_t i = 0; i < int64_t{kHeads} * kHeadDim; ++i) q.set(i, 1.0f);
+  TensorPool pool;
+  AttentionProblem problem;
+  problem.q = pool.make(c.q_dtype, {1, kHeads, kHeadDim});
+  problem.kv.k_pages = pool.make(c.kv_dtype, {kKeys / kPageSize, kPageSize, 1, kHeadDim});
+  problem.kv.v_pages = pool.make(c.kv_dtype, {kKeys / kPageSize, kPageSize, 1, kHeadDim});
+  problem.kv.block_table = pool.make(DType::kInt32, {1, kKeys / kPageSize});
+  problem.cu_seqlens_q = pool.make(DType::kInt32, {2});
+  problem.seqused_k = pool.make(DType::kInt32, {1});
+  problem.out = pool.make(DType::kBFloat16, {1, kHeads, kHeadDim});
+  for (int64_t i = 0; i < int64_t{kHeads} * kHeadDim; ++i) set(problem.q, i, 1.0f);
   for (int64_t key = 0; key < kKeys; ++key) {
     for (int64_t d = 0; d < kHeadDim; ++d) {
-      k.set(key * kHeadDim + d, key == kNeedle && c.needle_logit > 0.0 ? 1.0f : 0.0f);
-      v.set(key * kHeadDim + d, value_of(key));
+      const bool stands_out = key == kNeedle && c.needle_logit > 0.0;
+      set(problem.kv.k_pages, key * kHeadDim + d, stands_out ? 1.0f : 0.0f);
+      set(problem.kv.v_pages, key * kHeadDim + d, value_of(key));
     }
   }
-  Tensor table(DType::kInt32, {1, kKeys / kPageSize});
-  Tensor cu_seqlens_q(DType::kInt32, {2});
-  Tensor seqused_k(DType::kInt32, {1});
-  auto* pages = static_cast<int32_t*>(table.view.data);
-  for (int32_t page = 0; page < kKeys / kPageSize; ++page) pages[page] = page;
-  static_cast<int32_t*>(cu_seqlens_q.view.data)[0] = 0;
-  static_cast<int32_t*>(cu_seqlens_q.view.data)[1] = 1;
-  static_cast<int32_t*>(seqused_k.view.data)[0] = kKeys;
-
-  AttentionProblem problem;
-  problem.q = q.view;
-  problem.kv.k_pages = k.view;
-  problem.kv.v_pages = v.view;
-  problem.kv.block_table = table.view;
-  problem.cu_seqlens_q = cu_seqlens_q.view;
-  problem.seqused_k = seqused_k.view;
-  problem.out = out.view;
+  for (int32_t page = 0; page < kKeys / kPageSize; ++page) {
+    element_as<int32_t>(problem.kv.block_table, 0, page) = page;
+  }
+  element_as<int32_t>(problem.cu_seqlens_q, 0) = 0;
+  element_as<int32_t>(problem.cu_seqlens_q, 1) = 1;
+  element_as<int32_t>(problem.seqused_k, 0) = kKeys;
   problem.softmax_scale = static_cast<float>(c.needle_logit / kHeadDim);  // 0: of any size
   const DeviceProblem device(problem);
   size_t bytes = 0;
@@ -108,7 +95,8 @@ TEST_P(LongContextTest, NothingIsLost) {
   const double truth = weighted / weights;
   constexpr double kRoundings = 2.0;  // of bf16: the output's own, and as much for all the rest
   for (int64_t i = 0; i < int64_t{kHeads} * kHeadDim; ++i) {
-    EXPECT_NEAR(load_element(out.view.data, out.view.dtype, i), truth, truth * kRoundings / 512)
+    EXPECT_NEAR(load_element(problem.out.data, problem.out.dtype, i), truth,
+                truth * kRoundings / 512)
         << "element " << i;
   }
 }

@@ -48,7 +48,7 @@ struct AttentionConfig {
   // Q stays in registers where they hold it beside the outputs; otherwise it is read from shared
   // memory for every chunk of keys.
   static constexpr bool kQueryInRegisters = kHeadDim <= 64 || (kHeadDim <= 128 && kPlain);
-  // How far the fetching warp may be ahead of the math warps: as many as fit beside the stages.
+  // How far the walking warp may be ahead of the math warps: as many as fit beside the stages.
   static constexpr int kPieces = kQueryInRegisters ? 4 : 2;
 
   static_assert(kMathWarps * kWarpRows == kTileRows && kTileKeys % kSplitAlignKeys == 0);

@@ -59,10 +59,10 @@ PAGODA_DEVICE void load_four_channels(const RowsParams& q, int64_t at, uint32_t&
 }
 
 PAGODA_DEVICE float low_of_pair(uint32_t bf16_pair) {
-  return __uint_as_float(bf16_pair << 16);
+  return to_float(BFloat16{static_cast<uint16_t>(bf16_pair)});
 }
 PAGODA_DEVICE float high_of_pair(uint32_t bf16_pair) {
-  return __uint_as_float(bf16_pair & 0xffff0000u);
+  return to_float(BFloat16{static_cast<uint16_t>(bf16_pair >> 16)});
 }
 
 // The larger magnitude of a pair of bf16, but of what is not finite 0.

@@ -27,9 +27,9 @@ struct PrefillConfig {
   // Slices of 16 keys whose softmax ends beside the last product with V.
   static constexpr int kFirstSlices = kTileKeys / 32;
   // A CTA starts with as many registers per thread as it can have, and can only move them.
-  static constexpr int kFetchRegs = 72;
-  static constexpr int kMathRegs = 216;
-  static_assert(kFetchRegs + kMathGroups * kMathRegs <= 65536 / kThreads / 8 * 8 * kThreads / 128,
+  static constexpr int kFetchRegisters = 72;
+  static constexpr int kMathRegisters = 216;
+  static_assert(kFetchRegisters + kMathGroups * kMathRegisters <= 65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;

@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   if (threadIdx.x < 128) {
-    sm90::lower_registers<Config::kFetchRegs>();
+    sm90::lower_registers<Config::kFetchRegisters>();
     if (threadIdx.x < 32) {
       fetch_keys<Config>(params, work, boxes, smem);
     } else if (threadIdx.x < 64) {
@@ -285,7 +285,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       fetch_queries<Config>(params, static_cast<int>(threadIdx.x) / 32 - 2, smem);
     }
   } else {
-    sm90::raise_registers<Config::kMathRegs>();
+    sm90::raise_registers<Config::kMathRegisters>();
     compute_rows<Config>(params, work, static_cast<int>(threadIdx.x) / 128 - 1, smem);
   }
 }
