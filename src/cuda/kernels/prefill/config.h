@@ -29,7 +29,8 @@ struct PrefillConfig {
   // A CTA starts with as many registers per thread as it can have, and can only move them.
   static constexpr int kFetchRegisters = 72;
   static constexpr int kMathRegisters = 216;
-  static_assert(kFetchRegisters + kMathGroups * kMathRegisters <= 65536 / kThreads / 8 * 8 * kThreads / 128,
+  static_assert(kFetchRegisters + kMathGroups * kMathRegisters <=
+                    65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
