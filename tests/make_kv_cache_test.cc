@@ -128,7 +128,7 @@ TEST(MakeKvCache, AFailureLeavesTheCacheAlone) {
   args = {.num_pages = 2'000'000'000, .page_size = 64, .num_kv_heads = 64, .head_dim = 256};
   const Status status = make_kv_cache(args, &cache);
   EXPECT_EQ(status.message(),
-            "num_pages: got 2000000000, which take 8388608000000000 bytes, wants no more than the "
+            "num_pages: got 2000000000, which take 8388608006291456 bytes, wants no more than the "
             "system grants; ask for fewer pages");
   EXPECT_EQ(cache.memory.get(), before);
   EXPECT_EQ(make_kv_cache(kSmall, nullptr).message(), "cache: got null, wants a pointer");

@@ -45,8 +45,9 @@ struct HostKvCache {
 };
 
 // Zeroed memory, which begins on a 2 MB boundary and is advised for huge pages: all pages of K, all
-// of V, then scales, each without gaps. The system takes a page of memory from the NUMA node of the
-// thread that touches it first.
+// of V, then scales, each without gaps inside. Between K and V lies a gap of addresses that no
+// memory is taken for. The system takes a page of memory from the NUMA node of the thread that
+// touches it first.
 PAGODA_API Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache);
 
 // Rotary position embedding, applied to q in place and to k while it is written. With (a, b) one
