@@ -36,8 +36,8 @@ uint32_t inverse_of(uint32_t y) {
   return inverse;
 }
 
-// Checks every significand x with x * 2^shift = tie * y + distance for an odd tie: the quotients of y
-// that are so near a tie between two floats. shift is 24 for x >= y, 25 for x < y.
+// Checks every significand x with x * 2^shift = tie * y + distance for an odd tie: the quotients by
+// y that are so near a tie between two floats. shift is 24 for x >= y, 25 for x < y.
 int64_t num_wrong_near_ties(int64_t y, int shift, int64_t distance) {
   const int twos = __builtin_ctzll(static_cast<uint64_t>(y));
   if (distance % (int64_t{1} << twos) != 0) return 0;

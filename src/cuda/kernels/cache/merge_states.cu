@@ -261,20 +261,18 @@ MergeLanes make_lanes(const MergeParams& params, int32_t chunk, int32_t tokens) 
           tokens};
 }
 
-// As many tokens for each lane as leave the device enough lanes; one can weigh only one of them.
+// A lane can weigh only one of its row's tokens.
 template <class T, int kStates>
 cudaError_t launch_few(const MergeParams& params, const MergeState* states, cudaStream_t stream) {
   constexpr int kChunk = Row<T>::kChunk;
-  constexpr int64_t kEnoughLanes = 132 * 1024;
   const MergeLanes one = make_lanes(params, kChunk, 1);
-  const int64_t num_lanes = int64_t{one.rows.num_rows} * one.rows.lanes();
-  const int64_t tokens = clamp_to<int64_t>(ceil_div(num_lanes, kEnoughLanes), 1, one.rows.lanes());
+  const int32_t tokens = rows_by_lane(one.rows, one.rows.lanes());
   if (tokens == 1) {
     return launch(MergeKernel<kStates>(merge_few_kernel<T, kStates, 1>), one, params, states,
                   stream);
   }
   return launch(MergeKernel<kStates>(merge_few_kernel<T, kStates, kMaxChunks<T> / kStates>),
-                make_lanes(params, kChunk, static_cast<int32_t>(tokens)), params, states, stream);
+                make_lanes(params, kChunk, tokens), params, states, stream);
 }
 
 template <class T, int kMaxStates>

@@ -152,6 +152,8 @@ class Row {
 
   PAGODA_DEVICE Row(void* data, DType, int64_t offset) : data_(static_cast<T*>(data) + offset) {}
 
+  PAGODA_DEVICE void advance(int64_t elements) { data_ += elements; }
+
   PAGODA_DEVICE Bits load(int32_t first) const {
     return *reinterpret_cast<const Bits*>(data_ + first);
   }
@@ -214,6 +216,9 @@ class Row<AnyType> {
       : data_(static_cast<char*>(data) + offset * static_cast<int64_t>(size_of(dtype))),
         dtype_(dtype) {}
 
+  PAGODA_DEVICE void advance(int64_t elements) {
+    data_ += elements * static_cast<int64_t>(size_of(dtype_));
+  }
   PAGODA_DEVICE Bits load(int32_t at) const {
     switch (size_of(dtype_)) {
       case 4:
