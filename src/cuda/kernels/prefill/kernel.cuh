@@ -143,8 +143,8 @@ class PieceRows {
   // From scores to the weights of the next product with V. The last such product runs beside the
   // first part; settle(rescale) ends it, and then packing hides behind the other part's exp2.
   template <class Settle>
-  PAGODA_DEVICE void weigh(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
-                           bool hides, const Cursors& at, Ahead& ahead, Settle&& settle) {
+  PAGODA_DEVICE void weigh(GroupMath<Config>& math, const GroupRows& rows, int32_t tile, bool hides,
+                           const Cursors& at, Ahead& ahead, Settle&& settle) {
     constexpr int kFirst = Config::kFirstSlices;
     constexpr int kSlices = Config::kTileKeys / 16;
     float rescale[2];
@@ -157,7 +157,8 @@ class PieceRows {
     math.template pack_weights<0, kSlices>();
   }
 
-  // Begins to add a tile's weighted values, or, where a hidden one is not finite, adds them at once.
+  // Begins to add a tile's weighted values, or, where a hidden one is not finite, adds them at
+  // once.
   PAGODA_DEVICE void add_values(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
                                 bool hides, const sm90::WgmmaDesc& values, const Cursors& at) {
     const auto& value_tile = smem_.values[at.values.stage];
