@@ -37,6 +37,9 @@ constexpr int kMinCalls = 24;
 struct Result {
   double attention_us;
   double plan_us;
+  // Of the calling thread, outside of graphs.
+  double attention_host_us;
+  double plan_host_us;
 };
 
 Result time_workload(const Workload& workload, cudaStream_t stream) {
@@ -58,8 +61,10 @@ Result time_workload(const Workload& workload, cudaStream_t stream) {
   for (int i = 0; i < copies; ++i) plan_copy(i), attend_copy(i);
   check(cudaStreamSynchronize(stream));
   const int calls = std::max(kMinCalls, copies);
-  return {median_microseconds(stream, calls, attend_copy),
-          median_microseconds(stream, calls, plan_copy)};
+  return {.attention_us = median_microseconds(stream, calls, attend_copy),
+          .plan_us = median_microseconds(stream, calls, plan_copy),
+          .attention_host_us = median_host_microseconds(stream, calls, attend_copy),
+          .plan_host_us = median_host_microseconds(stream, calls, plan_copy)};
 }
 
 // The same bytes by a plain copy: between two pieces of memory of which many lie side by side.
@@ -106,8 +111,8 @@ nlohmann::json run_ops(const Options& options, cudaStream_t stream) {
 nlohmann::json run_workloads(const Options& options, cudaStream_t stream) {
   std::printf("roof = max(bytes / %.2f TB/s, flops / %.0f TFLOP/s) + %.1f us\n",
               options.terabytes_per_second, options.teraflops, kFixedMicroseconds);
-  std::printf("%-30s %10s %7s %8s %9s %6s %8s\n", "workload", "us", "TB/s", "TFLOP/s", "roof us",
-              "% roof", "plan us");
+  std::printf("%-30s %10s %7s %8s %9s %6s %8s %17s\n", "workload", "us", "TB/s", "TFLOP/s",
+              "roof us", "% roof", "plan us", "host us (+ plan)");
   nlohmann::json results = nlohmann::json::array();
   for (const Workload& w : load_workloads(options.workloads, options.kv_dtype)) {
     if (w.name.find(options.only) == std::string::npos) continue;
@@ -115,14 +120,17 @@ nlohmann::json run_workloads(const Options& options, cudaStream_t stream) {
     const double roof_us =
         std::max(w.bytes() / options.terabytes_per_second, w.flops() / options.teraflops) * 1e-6 +
         kFixedMicroseconds;
-    std::printf("%-30s %10.1f %7.2f %8.1f %9.1f %5.0f%% %8.1f\n", w.name.c_str(),
+    std::printf("%-30s %10.1f %7.2f %8.1f %9.1f %5.0f%% %8.1f %8.2f + %6.2f\n", w.name.c_str(),
                 result.attention_us, w.bytes() / result.attention_us * 1e-6,
                 w.flops() / result.attention_us * 1e-6, roof_us,
-                100.0 * roof_us / result.attention_us, result.plan_us);
+                100.0 * roof_us / result.attention_us, result.plan_us, result.attention_host_us,
+                result.plan_host_us);
     std::fflush(stdout);
     results.push_back({{"workload", w.name},
                        {"attention_us", result.attention_us},
                        {"plan_us", result.plan_us},
+                       {"attention_host_us", result.attention_host_us},
+                       {"plan_host_us", result.plan_host_us},
                        {"roof_us", roof_us}});
   }
   return results;

@@ -1,6 +1,8 @@
 #include "timing.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -9,6 +11,12 @@ namespace pagoda::bench {
 namespace {
 
 constexpr int kReplays = 9;
+
+double median(std::vector<double>* values) {
+  const auto middle = values->begin() + static_cast<std::ptrdiff_t>(values->size() / 2);
+  std::nth_element(values->begin(), middle, values->end());
+  return *middle;
+}
 
 }  // namespace
 
@@ -46,8 +54,21 @@ double median_microseconds(cudaStream_t stream, int calls,
   check(cudaEventDestroy(end));
   check(cudaGraphExecDestroy(replay));
   check(cudaGraphDestroy(graph));
-  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
-  return times[kReplays / 2];
+  return median(&times);
+}
+
+double median_host_microseconds(cudaStream_t stream, int calls,
+                                const std::function<void(int)>& enqueue) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> times;
+  for (int repeat = 0; repeat < kReplays; ++repeat) {
+    const Clock::time_point begin = Clock::now();
+    for (int i = 0; i < calls; ++i) enqueue(i);
+    const std::chrono::duration<double, std::micro> time = Clock::now() - begin;
+    check(cudaStreamSynchronize(stream));
+    times.push_back(time.count() / calls);
+  }
+  return median(&times);
 }
 
 }  // namespace pagoda::bench

@@ -18,6 +18,11 @@ void require(const Status& status);
 // puts call i on `stream`.
 double median_microseconds(cudaStream_t stream, int calls, const std::function<void(int)>& enqueue);
 
+// Median, in microseconds per call, of the time that the calling thread spends in enqueue(), by
+// `calls` calls at a time, which have to fit in the driver's queue.
+double median_host_microseconds(cudaStream_t stream, int calls,
+                                const std::function<void(int)>& enqueue);
+
 }  // namespace pagoda::bench
 
 #endif  // PAGODA_BENCH_GPU_TIMING_H_
