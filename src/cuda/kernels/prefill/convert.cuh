@@ -18,7 +18,7 @@ namespace pagoda::cuda {
 
 // What is read for keys that are not in the piece, so that nothing in a tile is left from before:
 // with a branch around it, a load would be waited for at once.
-static __device__ const uint8_t kZeroRow[128] = {};
+alignas(16) static __device__ const uint8_t kZeroRow[128] = {};
 
 // A warp's 32 keys of each tile of K and V, of one piece after the other. While a tile's part is
 // converted, the next one's is on its way into the registers that become free.

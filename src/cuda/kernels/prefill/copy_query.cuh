@@ -35,8 +35,8 @@ PAGODA_DEVICE void for_each_query_chunk(const AttentionParams& params, const Pie
     for (int first = 0; first < 32; first += kRowsAtOnce) {
       const int row = first + lane / kChunks;
       const int64_t from = __shfl_sync(0xffffffffu, offset[i], row);
-      copy(kRows * warp + 32 * i + row, column, from + column,
-           from >= 0 && column < params.head_dim);
+      const bool there = from >= 0 && column < params.head_dim;
+      copy(kRows * warp + 32 * i + row, column, there ? from + column : 0, there);
     }
   }
 }
@@ -48,7 +48,7 @@ PAGODA_DEVICE void copy_query(const AttentionParams& params, const PieceSlot& sl
   const auto* q = static_cast<const uint16_t*>(params.q.data);
   for_each_query_chunk<Config>(
       params, slot, warp, [&](int row, int column, int64_t from, bool there) {
-        sm90::cp_async_16(tile.address(row, column), q + (there ? from : 0), there ? 16 : 0);
+        sm90::cp_async_16(tile.address(row, column), q + from, there ? 16 : 0);
       });
   sm90::cp_async_commit();
   sm90::cp_async_wait<0>();
