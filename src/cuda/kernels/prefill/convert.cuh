@@ -1,7 +1,7 @@
-// What 8-bit K and V take besides: a warpgroup reads them, and writes them as f16 to where wgmma
-// takes them from. They go through registers only: brought by the copy engine, they would be
-// written to and read from shared memory once more, and wgmma keeps that busy. Q becomes f16 as
-// well.
+// What the fetching warpgroup does for 8-bit K and V: each of its warps reads a part of every tile
+// and writes it as f16 to where wgmma takes it from. It goes through registers only: brought by the
+// copy engine, it would be written to and read from shared memory once more, and wgmma keeps that
+// busy. Q becomes f16 as well.
 #ifndef PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
 #define PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
 
@@ -20,8 +20,8 @@ namespace pagoda::cuda {
 // with a branch around it, a load would be waited for at once.
 alignas(16) static __device__ const uint8_t kZeroRow[128] = {};
 
-// A warp's 32 keys of each tile of K and V, of one piece after the other. While a tile's part is
-// converted, the next one's is on its way into the registers that become free.
+// A warp's 32 keys of each tile of K and V, of one piece after the other. The first loads of the
+// next tile are under way while the ring is full.
 template <class Config>
 class TileConverter {
  public:
