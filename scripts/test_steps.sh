@@ -117,7 +117,7 @@ step_python() {
   export HF_HUB_OFFLINE=1
   rm -rf build/dist
   "$python" -m pip wheel . --no-deps --no-build-isolation -q -w build/dist \
-    -C cmake.define.PAGODA_WERROR=ON
+    --config-settings=cmake.define.PAGODA_WERROR=ON
   "$python" -m pip install -q --no-deps --force-reinstall build/dist/*.whl
   "$python" scripts/check_wheel.py build/dist/*.whl
   "$python" -m venv --clear build/empty_venv

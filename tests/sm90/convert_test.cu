@@ -104,6 +104,33 @@ void test_fma_pairs(Suite& suite) {
   suite.expect_equal(out.to_host(), want);
 }
 
+__global__ void round_and_pack(const float* x, int size, int32_t* rounded, uint32_t* packed) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (4 * i >= size) return;
+  for (int j = 4 * i; j < 4 * i + 4; ++j) rounded[j] = sm90::round_to_s32(x[j]);
+  packed[i] =
+      sm90::pack_s8x4(rounded[4 * i], rounded[4 * i + 1], rounded[4 * i + 2], rounded[4 * i + 3]);
+}
+
+void test_integers(Suite& suite) {
+  suite.begin("convert/floats become integers to nearest even, bytes saturate");
+  const std::vector<float> x = {0.5f,  1.5f,    2.5f, -0.5f,  -1.5f, 126.5f, 127.5f,  1e20f,
+                                -1e9f, -128.5f, NAN,  -1e20f, -3.0f, 4.0f,   -127.0f, INFINITY};
+  const int size = static_cast<int>(x.size());
+  const DeviceArray<float> input(x);
+  const DeviceArray<int32_t> rounded(x.size());
+  const DeviceArray<uint32_t> packed(x.size() / 4);
+  round_and_pack<<<1, 32>>>(input.get(), size, rounded.get(), packed.get());
+  suite.synchronize();
+  constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
+  constexpr int32_t kLeast = std::numeric_limits<int32_t>::min();
+  const std::vector<int32_t> want = {0,           2,    2, 0,      -2, 126, 128,  kMost,
+                                     -1000000000, -128, 0, kLeast, -3, 4,   -127, kMost};
+  suite.expect_equal(rounded.to_host(), want);
+  const std::vector<uint32_t> want_packed = {0x00020200u, 0x7f7f7efeu, 0x80008080u, 0x7f8104fdu};
+  suite.expect_equal(packed.to_host(), want_packed);
+}
+
 void test_packing(Suite& suite) {
   suite.begin("convert/packing rounds to nearest even and saturates");
   std::mt19937 random(1);
@@ -173,6 +200,7 @@ void test_convert(Suite& suite) {
   test_expansion(suite);
   test_pairs(suite);
   test_fma_pairs(suite);
+  test_integers(suite);
   test_packing(suite);
   test_functions(suite);
 }

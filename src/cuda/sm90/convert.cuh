@@ -72,6 +72,27 @@ PAGODA_DEVICE uint16_t pack_e5m2x2(float low, float high) {
   return result;
 }
 
+// cvt.rni.s32.f32: to nearest even, saturating; NaN becomes 0.
+PAGODA_DEVICE int32_t round_to_s32(float x) {
+  int32_t result;
+  asm("cvt.rni.s32.f32 %0, %1;" : "=r"(result) : "f"(x));
+  return result;
+}
+
+// cvt.pack.sat.s8.s32.b32 (Data Movement: cvt.pack): two bytes, saturating, the first the lowest;
+// above them the low half of `upper`.
+PAGODA_DEVICE uint32_t pack_s8x2(int32_t first, int32_t second, uint32_t upper) {
+  uint32_t result;
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;"
+      : "=r"(result)
+      : "r"(second), "r"(first), "r"(upper));
+  return result;
+}
+
+PAGODA_DEVICE uint32_t pack_s8x4(int32_t first, int32_t second, int32_t third, int32_t fourth) {
+  return pack_s8x2(first, second, pack_s8x2(third, fourth, 0));
+}
+
 // cvt.rn.bf16x2.f32, cvt.rn.f16x2.f32: to nearest even; T is BFloat16 or Float16.
 template <class T>
 PAGODA_DEVICE uint32_t pack_pair(float low, float high) {

@@ -144,6 +144,11 @@ PAGODA_DEVICE void store_global_16(void* global, uint4 x) {
                : "memory");
 }
 
+// st.global.v2
+PAGODA_DEVICE void store_global_8(void* global, uint2 x) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(global), "r"(x.x), "r"(x.y) : "memory");
+}
+
 // ld.shared.v4 (Data Movement: ld)
 PAGODA_DEVICE uint4 load_shared_16(uint32_t smem) {
   uint4 x;

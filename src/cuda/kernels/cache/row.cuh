@@ -9,6 +9,7 @@
 #include "core/dtype.h"
 #include "cuda/kernels/cache/row_lanes.h"
 #include "cuda/sm90/convert.cuh"
+#include "cuda/sm90/ldst.cuh"
 
 namespace pagoda::cuda {
 
@@ -20,6 +21,21 @@ template <int kCount>
 struct alignas(min_of(4 * kCount, 16)) Words {
   uint32_t of[kCount];
 };
+
+// Left to itself, the compiler may store word by word.
+template <int kCount>
+PAGODA_DEVICE void store_words(void* to, const Words<kCount>& words) {
+  const auto& of = words.of;
+  if constexpr (kCount == 2) {
+    sm90::store_global_8(to, {of[0], of[1]});
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4) {
+      sm90::store_global_16(static_cast<uint4*>(to) + i / 4,
+                            {of[i], of[i + 1], of[i + 2], of[i + 3]});
+    }
+  }
+}
 
 // The vectors of a type: eight elements.
 template <class T>
@@ -84,15 +100,13 @@ struct Vector<int8_t> {
       values[i] = to_float(static_cast<int8_t>(bits.of[i / 4] >> (8 * (i % 4))));
     }
   }
-  // Saturating.
+  // As to_int8().
   PAGODA_DEVICE static Bits narrow(const float (&values)[8]) {
-    Bits bits{};
+    int32_t rounded[8];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t byte = static_cast<uint8_t>(to_int8(values[i]));
-      bits.of[i / 4] |= byte << (8 * (i % 4));
-    }
-    return bits;
+    for (int i = 0; i < 8; ++i) rounded[i] = max_of(sm90::round_to_s32(values[i]), -127);
+    return {sm90::pack_s8x4(rounded[0], rounded[1], rounded[2], rounded[3]),
+            sm90::pack_s8x4(rounded[4], rounded[5], rounded[6], rounded[7])};
   }
 };
 
@@ -138,11 +152,13 @@ class Row {
 
   PAGODA_DEVICE Row(void* data, DType, int64_t offset) : data_(static_cast<T*>(data) + offset) {}
 
+  PAGODA_DEVICE void advance(int64_t elements) { data_ += elements; }
+
   PAGODA_DEVICE Bits load(int32_t first) const {
     return *reinterpret_cast<const Bits*>(data_ + first);
   }
   PAGODA_DEVICE void store(int32_t first, const Bits& bits) const {
-    *reinterpret_cast<Bits*>(data_ + first) = bits;
+    store_words(data_ + first, bits);
   }
   PAGODA_DEVICE void to_floats(const Bits& bits, float (&values)[kChunk]) const {
     Vector<T>::widen(bits, values);
@@ -200,6 +216,9 @@ class Row<AnyType> {
       : data_(static_cast<char*>(data) + offset * static_cast<int64_t>(size_of(dtype))),
         dtype_(dtype) {}
 
+  PAGODA_DEVICE void advance(int64_t elements) {
+    data_ += elements * static_cast<int64_t>(size_of(dtype_));
+  }
   PAGODA_DEVICE Bits load(int32_t at) const {
     switch (size_of(dtype_)) {
       case 4:
@@ -262,6 +281,25 @@ struct UnitValues {
   PAGODA_DEVICE UnitValues(const Row<T>& row, const UnitBits<T>& bits) {
     row.to_floats(bits.first, first);
     row.to_floats(bits.second, second);
+  }
+
+  template <class Change>
+  PAGODA_DEVICE void for_each(const Change& changed) {
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) {
+      first[i] = changed(first[i]);
+      second[i] = changed(second[i]);
+    }
+  }
+
+  // The largest magnitude, besides NaN.
+  PAGODA_DEVICE float largest() const {
+    float result = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) {
+      result = fmaxf(result, fmaxf(fabsf(first[i]), fabsf(second[i])));
+    }
+    return result;
   }
 
   template <class T>

@@ -27,6 +27,15 @@ inline RowLanes make_row_lanes(int32_t num_units, uint32_t num_rows) {
   return result;
 }
 
+// These keep a device busy. Where there are more, each may take several rows, one after another.
+constexpr int64_t kEnoughLanes = 132 * 1024;
+
+// How many rows, up to `most`, each lane takes if one would need `lanes`.
+inline int32_t rows_by_lane(const RowLanes& lanes, int32_t most) {
+  const int64_t num_lanes = int64_t{lanes.num_rows} * lanes.lanes();
+  return static_cast<int32_t>(clamp_to<int64_t>(ceil_div(num_lanes, kEnoughLanes), 1, most));
+}
+
 // A row's elements two chunks at a time: first those that are rotated, as pairs, then the others.
 // Chunk lengths are vectors', or 1.
 struct RowUnits {

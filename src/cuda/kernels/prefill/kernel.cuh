@@ -44,11 +44,15 @@ class PieceRows {
     math.begin_scores(query, first_keys);
     // Beside the product.
     const GroupRows rows(rows_, first_row_, piece_.kv);
+    // Tiles that all rows see whole.
+    const KvRange whole = {ceil_div(rows.unmasked.begin, Config::kTileKeys),
+                           rows.unmasked.end / Config::kTileKeys};
+    bool hides = first < whole.begin || first >= whole.end;
     sm90::wgmma_wait<0>();
     math.pin_scores();
     release(smem_.key_ring, at.keys);
     Ahead ahead{};
-    weigh(math, rows, first, at, ahead, [](auto&&) {});
+    weigh(math, rows, first, hides, at, ahead, [](auto&&) {});
 #pragma unroll 1
     for (int32_t tile = first + 1; tile < end; ++tile) {
       smem_.key_ring.wait_unless(ahead.keys, at.keys);
@@ -57,15 +61,12 @@ class PieceRows {
       const sm90::WgmmaDesc values = values_at(at);
       math.pin_out();
       math.begin_scores(query, keys);
-      const bool pending = add_values(math, rows, tile - 1, values, at);
-      if (pending) {
-        sm90::wgmma_wait<1>();
-      } else {
-        sm90::wgmma_wait<0>();
-      }
+      add_values(math, rows, tile - 1, hides, values, at);
+      hides = tile < whole.begin || tile >= whole.end;
+      sm90::wgmma_wait<1>();
       math.pin_scores();
       release(smem_.key_ring, at.keys);
-      weigh(math, rows, tile, at, ahead, [&](const float(&rescale)[2]) {
+      weigh(math, rows, tile, hides, at, ahead, [&](const float(&rescale)[2]) {
         // Not in one place before the branch: the compiler would move the weighing behind it. All
         // of the group takes the same way, as waits must; the first maxima are all but sure to
         // grow.
@@ -84,7 +85,7 @@ class PieceRows {
     smem_.value_ring.wait_unless(ahead.values, at.values);
     const sm90::WgmmaDesc values = values_at(at);
     math.pin_out();
-    add_values(math, rows, end - 1, values, at);
+    add_values(math, rows, end - 1, hides, values, at);
     sm90::wgmma_wait<0>();
     math.pin_out();
     release(smem_.value_ring, at.values);
@@ -143,12 +144,12 @@ class PieceRows {
   // From scores to the weights of the next product with V. The last such product runs beside the
   // first part; settle(rescale) ends it, and then packing hides behind the other part's exp2.
   template <class Settle>
-  PAGODA_DEVICE void weigh(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
+  PAGODA_DEVICE void weigh(GroupMath<Config>& math, const GroupRows& rows, int32_t tile, bool hides,
                            const Cursors& at, Ahead& ahead, Settle&& settle) {
     constexpr int kFirst = Config::kFirstSlices;
     constexpr int kSlices = Config::kTileKeys / 16;
     float rescale[2];
-    if (!rows.unmasked.contains(keys_of(tile))) math.hide(rows, tile * Config::kTileKeys);
+    if (hides) math.hide(rows, tile * Config::kTileKeys);
     math.raise_maxima(rescale);
     math.template weigh<0, kFirst>();
     settle(rescale);
@@ -157,19 +158,18 @@ class PieceRows {
     math.template pack_weights<0, kSlices>();
   }
 
-  // Begins to add a tile's weighted values; false if that is done already.
-  PAGODA_DEVICE bool add_values(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
-                                const sm90::WgmmaDesc& values, const Cursors& at) {
-    const KvRange keys = keys_of(tile);
+  // Begins to add a tile's weighted values, or, where a hidden one is not finite, adds them at
+  // once.
+  PAGODA_DEVICE void add_values(GroupMath<Config>& math, const GroupRows& rows, int32_t tile,
+                                bool hides, const sm90::WgmmaDesc& values, const Cursors& at) {
     const auto& value_tile = smem_.values[at.values.stage];
-    if (!rows.unmasked.contains(keys) && !hidden_are_finite(rows.unmasked, keys, value_tile)) {
+    if (hides && !hidden_are_finite(rows.unmasked, keys_of(tile), value_tile)) {
       sm90::wgmma_wait<0>();
       math.pin_out();
-      math.add_values_singly(value_tile, rows, keys.begin);
-      return false;
+      math.add_values_singly(value_tile, rows, tile * Config::kTileKeys);
+    } else {
+      math.begin_values(values);
     }
-    math.begin_values(values);
-    return true;
   }
 
   // Are the values finite of all the tile's keys that some row may not see?
