@@ -108,9 +108,15 @@ void add_non_finite(std::vector<Case>* cases) {
         cases->push_back(c);
       }
     }
-    // Quantised: e5m2 has NaN and Inf. int8 has neither, but its scales may be.
-    cases->push_back(
-        {.seqs = {{1, 40}, {70, 150}}, .kv_dtype = DType::kFloat8E5M2, .non_finite = non_finite});
+    // Quantised: e5m2 has NaN and Inf, e4m3 NaN. int8 has neither, but its scales may be.
+    for (const DType kv_dtype : {DType::kFloat8E4M3, DType::kFloat8E5M2}) {
+      for (const int32_t window_left : {-1, 10}) {
+        cases->push_back({.seqs = {{1, 40}, {70, 150}, {80, 400}},
+                          .kv_dtype = kv_dtype,
+                          .non_finite = non_finite,
+                          .window_left = window_left});
+      }
+    }
     for (const int32_t window_left : {-1, 10}) {
       cases->push_back({.seqs = {{1, 40}, {70, 150}},
                         .kv_dtype = DType::kInt8,

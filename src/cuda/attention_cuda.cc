@@ -63,13 +63,11 @@ const AttentionKernel* find_kernel(const AttentionParams& params) {
 }
 
 // Null if it does not compute this problem: it knows plain logits with a positive scale, interval
-// masks, 16-bit types, and no batch invariance.
+// masks, no scales per token, 16-bit outputs, and no batch invariance.
 const PrefillKernel* find_prefill(const AttentionParams& params) {
-  const bool has_positive_scale = params.score.softmax_scale > 0.0f &&
-                                  params.q_scale.data == nullptr &&
-                                  params.kv.k_scale.data == nullptr;
+  const bool has_positive_scale = params.score.softmax_scale > 0.0f;
   const bool has_fp8_out = params.out.dtype == DType::kFloat8E4M3;
-  if (!is_plain(params) || !has_positive_scale || has_fp8_out ||
+  if (!is_plain(params) || !has_positive_scale || has_token_scales(params.kv) || has_fp8_out ||
       params.split_policy == SplitPolicy::kFixed) {
     return nullptr;
   }
@@ -184,9 +182,10 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   const auto stream = static_cast<cudaStream_t>(execution.stream);
   const PrefillKernel* prefill = cuda_plan.has_prefill ? find_prefill(params) : nullptr;
   if (cuda_plan.has_prefill && prefill == nullptr) {
-    return {StatusCode::kInvalidArgument,
-            "plan: made for plain logits and masks, which this problem has not; call plan() for "
-            "this one"};
+    return {
+        StatusCode::kInvalidArgument,
+        "plan: made for plain logits and masks without scales per token, which this problem has "
+        "not; call plan() for this one"};
   }
   Works works{};
   lay_out(sizes_of(params, cuda_plan.max_seqlen_k, kernel->head_dim), *kernel, prefill,

@@ -37,9 +37,9 @@ const AttentionKernel* find_attention_kernel(DType kv_dtype, int32_t head_dim, b
   return nullptr;
 }
 
-const PrefillKernel* find_prefill_kernel(DType dtype, int32_t head_dim) {
+const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim) {
   for (const PrefillKernel* kernel : prefill_kernels()) {
-    if (kernel->dtype == dtype && kernel->head_dim >= head_dim) return kernel;
+    if (kernel->kv_dtype == kv_dtype && kernel->head_dim >= head_dim) return kernel;
   }
   return nullptr;
 }

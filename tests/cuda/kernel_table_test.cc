@@ -36,10 +36,10 @@ TEST(KernelTable, AttentionKernelsFitAsOftenAsTheySay) {
 TEST(KernelTable, PrefillKernelsFit) {
   for (const PrefillKernel* kernel : prefill_kernels()) {
     std::printf("%s head_dim<=%d, prefill: %d threads, %d bytes of shared memory\n",
-                dtype_name(kernel->dtype).c_str(), kernel->head_dim, kernel->threads,
+                dtype_name(kernel->kv_dtype).c_str(), kernel->head_dim, kernel->threads,
                 kernel->smem_bytes);
     expect_fits(1, kernel->threads, kernel->smem_bytes);
-    EXPECT_EQ(find_prefill_kernel(kernel->dtype, kernel->head_dim), kernel);
+    EXPECT_EQ(find_prefill_kernel(kernel->kv_dtype, kernel->head_dim), kernel);
   }
 }
 

@@ -74,7 +74,7 @@ __global__ void load_two(const uint16_t* in, uint32_t* out) {
 }
 
 // Thread t copies 16 bytes four times: whole, cut to 2 * t bytes with zeros behind, with a cache
-// policy, and counted by an mbarrier instead of a group.
+// policy, and counted by an mbarrier instead of a group; then two loads with a policy.
 __global__ void copy_async(const uint4* in, uint4* out) {
   __shared__ uint4 staged[4][8];
   __shared__ sm90::Mbarrier landed;
@@ -92,6 +92,7 @@ __global__ void copy_async(const uint4* in, uint4* out) {
   __syncthreads();
   for (int i = 0; i < 4; ++i) out[8 * i + t] = staged[i][7 - t];
   out[32 + t] = sm90::load_global_16(in + t, sm90::l2_evict_last());
+  out[40 + t] = sm90::load_l2_16(in + t, sm90::l2_evict_last());
 }
 
 std::vector<uint16_t> counting(size_t size) {
@@ -155,12 +156,12 @@ void test_matrices(Suite& suite) {
 void test_cp_async(Suite& suite) {
   suite.begin("ldst/cp.async whole, cut short, with a policy, counted by an mbarrier");
   const std::vector<uint16_t> x = counting(8 * 8);
-  const DeviceArray<uint16_t> in(x), out(5 * x.size());
+  const DeviceArray<uint16_t> in(x), out(6 * x.size());
   copy_async<<<1, 8>>>(reinterpret_cast<const uint4*>(in.get()),
                        reinterpret_cast<uint4*>(out.get()));
   suite.synchronize();
   std::vector<uint16_t> want;
-  for (int copy = 0; copy < 5; ++copy) {
+  for (int copy = 0; copy < 6; ++copy) {
     for (int t = 0; t < 8; ++t) {
       const int from = copy < 4 ? 7 - t : t;
       for (int i = 0; i < 8; ++i) {

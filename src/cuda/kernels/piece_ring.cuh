@@ -31,12 +31,16 @@ class PiecePublisher {
  public:
   PAGODA_DEVICE explicit PiecePublisher(PieceRing<kPieces>& pieces) : pieces_(pieces) {}
 
-  PAGODA_DEVICE void publish(const AttentionParams& params, const Piece& piece) {
+  // Returns where it is, for a walking warp that works on it too.
+  PAGODA_DEVICE tile::PipelineCursor<kPieces> publish(const AttentionParams& params,
+                                                      const Piece& piece) {
+    const tile::PipelineCursor<kPieces> cursor = cursor_;
     fill([&](PieceSlot& slot) {
       slot.piece = piece;
       slot.rows = ItemRows(params, piece.shape, piece.row_begin, piece.num_rows);
       slot.is_end = false;
     });
+    return cursor;
   }
 
   PAGODA_DEVICE void finish() {

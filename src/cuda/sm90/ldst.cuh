@@ -117,6 +117,16 @@ PAGODA_DEVICE float4 load_l2_16(const void* global) {
   return x;
 }
 
+// ld.global.cg.v4 with an L2 cache policy
+PAGODA_DEVICE uint4 load_l2_16(const void* global, L2Policy policy) {
+  uint4 x;
+  asm volatile("ld.global.cg.L2::cache_hint.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(global), "l"(policy.bits)
+               : "memory");
+  return x;
+}
+
 // ld.global.cg.v2: 8 bytes from L2.
 PAGODA_DEVICE float2 load_l2_8(const void* global) {
   float2 x;

@@ -7,6 +7,7 @@
 #include "core/arith.h"
 #include "core/dtype.h"
 #include "cuda/kernels/piece_ring.cuh"
+#include "cuda/kernels/type_if.h"
 #include "cuda/kernels/work.h"
 #include "cuda/tile/pipeline.cuh"
 
@@ -71,10 +72,6 @@ struct alignas(16) TokenScales {
   float k[Config::kTileKeys];
   float v[Config::kTileKeys];
 };
-
-struct Nothing {};
-template <bool kIs, class T>
-using TypeIf = std::conditional_t<kIs, T, Nothing>;
 
 // Q rows of 16-bit elements. The 16-byte chunks of a row are permuted by its number, so that eight
 // rows' equal chunks lie in different banks.

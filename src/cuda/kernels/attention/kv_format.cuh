@@ -7,26 +7,12 @@
 #define PAGODA_CUDA_KERNELS_ATTENTION_KV_FORMAT_CUH_
 
 #include "core/dtype.h"
+#include "cuda/kernels/to_f16.cuh"
 #include "cuda/sm90/convert.cuh"
 
 namespace pagoda::cuda {
 
-// Four 8-bit elements to two pairs of f16, exactly; and whether one of them is not finite.
-PAGODA_DEVICE void to_f16_pairs(Float8E4M3, uint32_t bytes, uint32_t& low, uint32_t& high) {
-  sm90::e4m3x4_to_f16x4(bytes, low, high);
-}
-PAGODA_DEVICE void to_f16_pairs(Float8E5M2, uint32_t bytes, uint32_t& low, uint32_t& high) {
-  // The upper byte of an f16.
-  low = sm90::permute_bytes(bytes, 0, 0x1404);
-  high = sm90::permute_bytes(bytes, 0, 0x3424);
-}
-PAGODA_DEVICE void to_f16_pairs(int8_t, uint32_t bytes, uint32_t& low, uint32_t& high) {
-  // 0x6400 + n is 1024 + n in f16, of which 1024 + 128 is taken off.
-  const uint32_t from_zero = bytes ^ 0x80808080u;
-  low = sm90::subtract_f16x2(sm90::permute_bytes(from_zero, 0x64646464u, 0x4140), 0x64806480u);
-  high = sm90::subtract_f16x2(sm90::permute_bytes(from_zero, 0x64646464u, 0x4342), 0x64806480u);
-}
-
+// Is each of a word's elements finite?
 PAGODA_DEVICE bool all_finite(BFloat16, uint32_t bits) {
   return ((bits & 0x7fffu) < 0x7f80u) && ((bits >> 16 & 0x7fffu) < 0x7f80u);
 }

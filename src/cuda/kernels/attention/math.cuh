@@ -12,6 +12,7 @@
 #include "cuda/kernels/attention/scores.cuh"
 #include "cuda/kernels/attention/token_scales.cuh"
 #include "cuda/kernels/attention/warp_rows.cuh"
+#include "cuda/kernels/to_f16.cuh"
 #include "cuda/sm90/convert.cuh"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/mma_sync.cuh"
@@ -20,8 +21,6 @@
 #include "semantics/quant.h"
 
 namespace pagoda::cuda {
-
-constexpr float kSmallestNormal = 1.17549435e-38f;
 
 template <class Config>
 class WarpMath {
@@ -35,12 +34,9 @@ class WarpMath {
   using Tile = ChunkTile<Config>;
   static constexpr int kKeyBlocks = Config::kChunkKeys / 16;  // the depth of P V's mma
 
-  // A key among very many may have little weight, and all together much: as f16, weights are kept
-  // 2^14 times as large as they are, far from where f16 ends. Sums and outputs get `kOne` in the
-  // end.
   static constexpr bool kWeightsAreF16 = std::is_same_v<T, Float16>;
-  static constexpr float kWeightLog2 = kWeightsAreF16 ? 14.0f : 0.0f;
-  static constexpr float kOne = kWeightsAreF16 ? 1.0f / 16384.0f : 1.0f;
+  static constexpr float kWeightLog2 = kWeightsAreF16 ? kF16WeightLog2 : 0.0f;
+  static constexpr float kOne = kWeightsAreF16 ? kF16WeightUnit : 1.0f;
 
   PAGODA_DEVICE WarpMath(const AttentionParams& params, const ItemRows& rows,
                          const WarpRows<Config::kPlain>& warp_rows, float scale,

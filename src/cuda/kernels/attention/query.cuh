@@ -1,15 +1,13 @@
 // Query rows on their way from global memory, for one KV head; rows and channels that are not there
 // are zeros.
 //
-// Beside 8-bit K and V every query becomes f16. bf16 reaches further than that: each row is
-// multiplied by a power of two that brings its largest value just below 2^15, so that what is lost
-// is 2^-39 of that value or less; the row's logits are multiplied by the inverse. The channels of a
-// group of 16 are in the order in which K's operands have theirs: 0, 1, 4, 5, 8, 9, 12, 13, 2, 3,
-// ...
+// Beside 8-bit K and V every query becomes f16. The channels of a group of 16 are in the order in
+// which K's operands have theirs: 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, ...
 #ifndef PAGODA_CUDA_KERNELS_ATTENTION_QUERY_CUH_
 #define PAGODA_CUDA_KERNELS_ATTENTION_QUERY_CUH_
 
 #include "cuda/kernels/attention/config.h"
+#include "cuda/kernels/to_f16.cuh"
 #include "cuda/sm90/convert.cuh"
 #include "cuda/sm90/ldst.cuh"
 #include "plan/item_rows.h"
@@ -56,31 +54,6 @@ PAGODA_DEVICE void load_four_channels(const RowsParams& q, int64_t at, uint32_t&
     low = pairs[0];
     high = pairs[1];
   }
-}
-
-PAGODA_DEVICE float low_of_pair(uint32_t bf16_pair) {
-  return to_float(BFloat16{static_cast<uint16_t>(bf16_pair)});
-}
-PAGODA_DEVICE float high_of_pair(uint32_t bf16_pair) {
-  return to_float(BFloat16{static_cast<uint16_t>(bf16_pair >> 16)});
-}
-
-// The larger magnitude of a pair of bf16, but of what is not finite 0.
-PAGODA_DEVICE float largest_finite(uint32_t pair) {
-  const float low = fabsf(low_of_pair(pair));
-  const float high = fabsf(high_of_pair(pair));
-  return fmaxf(low < kInfinity ? low : 0.0f, high < kInfinity ? high : 0.0f);
-}
-
-// The power of two that brings values of up to `largest` below 2^15.
-PAGODA_DEVICE float f16_factor(float largest) {
-  constexpr uint32_t kBias = 127;
-  const uint32_t exponent = __float_as_uint(largest) >> 23;
-  return __uint_as_float(min_of(2 * kBias + 14 - exponent, kBias + 100) << 23);
-}
-
-PAGODA_DEVICE uint32_t bf16_to_f16_pair(uint32_t pair, float factor) {
-  return sm90::pack_pair<Float16>(low_of_pair(pair) * factor, high_of_pair(pair) * factor);
 }
 
 // Rows that become f16, each by a warp.

@@ -2,25 +2,34 @@
 #ifndef PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_
 #define PAGODA_CUDA_KERNELS_PREFILL_CONFIG_H_
 
+#include <type_traits>
+
 #include "core/dtype.h"
 #include "cuda/kernels/piece_ring.cuh"
+#include "cuda/kernels/type_if.h"
 #include "cuda/tile/pipeline.cuh"
 #include "cuda/tile/smem_tile.cuh"
 
 namespace pagoda::cuda {
 
-// T: BFloat16 or Float16, the type of q, K and V. kHeadDim: head_dim rounded up to what is
+// KvT: the type of K and V; of q too if it has 16 bits. 8-bit K and V are multiplied as f16, which
+// holds each of their values; q may have any type then. kHeadDim: head_dim rounded up to what is
 // compiled.
-template <class T_, int kHeadDim_>
+template <class KvT_, int kHeadDim_>
 struct PrefillConfig {
-  using T = T_;
+  using KvT = KvT_;
+  static constexpr bool kKv8Bit = sizeof(KvT) == 1;
+  using T = std::conditional_t<kKv8Bit, Float16, KvT>;  // of the products' factors
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
   static constexpr int kGroupRows = 64;
   static constexpr int kTileRows = kMathGroups * kGroupRows;
   static constexpr int kTileKeys = 128;
   static constexpr int kThreads = 128 * (1 + kMathGroups);  // and the warpgroup that fetches
-  static constexpr int kQueryWarps = 2;  // of it that bring Q; one brings K, one V
+  // Its warps that bring a tile of K or V, or of Q: one, one and two; or all of them everything,
+  // where they convert it.
+  static constexpr int kKvWarps = kKv8Bit ? 4 : 1;
+  static constexpr int kQueryWarps = kKv8Bit ? 4 : 2;
   static constexpr int kKeyStages = 3;
   static constexpr int kValueStages = 2;
   static constexpr int kPieces = 2;  // each with its own query tile
@@ -45,6 +54,8 @@ struct PrefillSmem {
   tile::Pipeline<Config::kValueStages> value_ring;
   PieceRing<Config::kPieces> pieces;
   sm90::Mbarrier query_full[Config::kPieces];
+  // What 1 stands for in each row of `queries`.
+  TypeIf<Config::kKv8Bit, float[Config::kPieces][Config::kTileRows]> query_unit;
 };
 
 }  // namespace pagoda::cuda

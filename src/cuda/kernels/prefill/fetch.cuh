@@ -1,10 +1,11 @@
-// What the fetching warpgroup does: one warp walks the share and brings K,
-// one brings V, two bring Q.
+// What the fetching warpgroup does: one warp walks the share and brings K, one brings V, two bring
+// Q.
 #ifndef PAGODA_CUDA_KERNELS_PREFILL_FETCH_CUH_
 #define PAGODA_CUDA_KERNELS_PREFILL_FETCH_CUH_
 
 #include "core/paged_kv.h"
 #include "cuda/kernels/prefill/config.h"
+#include "cuda/kernels/prefill/copy_query.cuh"
 #include "cuda/kernels/share_walk.cuh"
 #include "cuda/kernels/unit_walk.cuh"
 #include "cuda/kv_boxes.h"
@@ -146,49 +147,13 @@ PAGODA_DEVICE void fetch_values(const AttentionParams& params, const KvBoxes& bo
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) { fetcher.fetch(slot.piece); });
 }
 
-// Half of the query tile by each of two warps; rows and channels that are not there are zeros.
-template <class Config>
-PAGODA_DEVICE void copy_query(const AttentionParams& params, const PieceSlot& slot, int warp,
-                              typename Config::QueryTile& tile) {
-  using T = typename Config::T;
-  static_assert(Config::kTileRows == 64 * Config::kQueryWarps);
-  constexpr int kChunks = Config::kHeadDim / 8;
-  constexpr int kRowsAtOnce = 32 / kChunks;
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  const auto* q = static_cast<const T*>(params.q.data);
-  // Where row lane, and row lane + 32, of the warp's 64 lies; -1: nowhere.
-  int64_t offset[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int row = 64 * warp + 32 * i + lane;
-    offset[i] = row < slot.rows.num_rows
-                    ? row_offset(params.q, slot.rows.first_token + slot.rows.q_idx(row),
-                                 slot.rows.q_head(slot.piece.kv_head, row))
-                    : -1;
-  }
-  const int column = lane % kChunks * 8;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll 4
-    for (int first = 0; first < 32; first += kRowsAtOnce) {
-      const int row = first + lane / kChunks;
-      const int64_t from = __shfl_sync(0xffffffffu, offset[i], row);
-      const bool there = from >= 0 && column < params.head_dim;
-      sm90::cp_async_16(tile.address(64 * warp + 32 * i + row, column),
-                        q + (there ? from + column : 0), there ? 16 : 0);
-    }
-  }
-  sm90::cp_async_commit();
-  sm90::cp_async_wait<0>();
-  sm90::fence_smem_for_async_proxy();
-}
-
 // A piece's slot, and with it its query tile, is free once all have released the one before.
 template <class Config>
 PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
                                  PrefillSmem<Config>& smem) {
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     copy_query<Config>(params, slot, warp, smem.queries[cursor.stage]);
+    sm90::fence_smem_for_async_proxy();
     __syncwarp();
     if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);
   });

@@ -23,7 +23,7 @@ cudaError_t launch_prefill(const AttentionParams& params, const Work& work, cons
 
 template <class Config>
 constexpr PrefillKernel prefill_kernel_entry() {
-  return {.dtype = kDTypeOf<typename Config::T>,
+  return {.kv_dtype = kDTypeOf<typename Config::KvT>,
           .head_dim = Config::kHeadDim,
           .tile_rows = Config::kTileRows,
           .threads = Config::kThreads,

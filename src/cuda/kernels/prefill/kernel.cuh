@@ -5,6 +5,7 @@
 #ifndef PAGODA_CUDA_KERNELS_PREFILL_KERNEL_CUH_
 #define PAGODA_CUDA_KERNELS_PREFILL_KERNEL_CUH_
 
+#include "cuda/kernels/prefill/convert.cuh"
 #include "cuda/kernels/prefill/fetch.cuh"
 #include "cuda/kernels/prefill/math.cuh"
 #include "cuda/kernels/warp_row.cuh"
@@ -250,6 +251,9 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     sm90::wait(smem.query_full[cursor.stage], cursor.parity);
     GroupMath<Config> math(logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head) * kLog2e);
+    if constexpr (Config::kKv8Bit) {
+      math.take_units(&smem.query_unit[cursor.stage][group * Config::kGroupRows]);
+    }
     PieceRows<Config> piece(params, work, slot, group, smem.queries[cursor.stage], smem);
     piece.attend(math, tiles);
     piece.emit(math);
@@ -264,20 +268,24 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   auto& smem = *reinterpret_cast<PrefillSmem<Config>*>(memory);
   constexpr int kMathWarps = 4 * Config::kMathGroups;
   if (threadIdx.x == 0) {
-    smem.key_ring.init(1, kMathWarps);
-    smem.value_ring.init(1, kMathWarps);
-    smem.pieces.init(32 * (kMathWarps + 1 + Config::kQueryWarps));
+    smem.key_ring.init(Config::kKvWarps, kMathWarps);
+    smem.value_ring.init(Config::kKvWarps, kMathWarps);
+    smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
     for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, Config::kQueryWarps);
     sm90::fence_mbarrier_init();
-    sm90::prefetch_tensor_map(&boxes.k);
-    sm90::prefetch_tensor_map(&boxes.v);
+    if constexpr (!Config::kKv8Bit) {
+      sm90::prefetch_tensor_map(&boxes.k);
+      sm90::prefetch_tensor_map(&boxes.v);
+    }
   }
   __syncthreads();
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
   if (threadIdx.x < 128) {
     sm90::lower_registers<Config::kFetchRegisters>();
-    if (threadIdx.x < 32) {
+    if constexpr (Config::kKv8Bit) {
+      fetch_and_convert<Config>(params, work, static_cast<int>(threadIdx.x) / 32, smem);
+    } else if (threadIdx.x < 32) {
       fetch_keys<Config>(params, work, boxes, smem);
     } else if (threadIdx.x < 64) {
       fetch_values<Config>(params, boxes, smem);

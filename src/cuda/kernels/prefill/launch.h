@@ -12,7 +12,7 @@
 namespace pagoda::cuda {
 
 struct PrefillKernel {
-  DType dtype;
+  DType kv_dtype;
   int32_t head_dim;  // the largest that it takes
   int32_t tile_rows;
   int32_t threads;     // of a CTA; one CTA takes an SM
@@ -25,7 +25,7 @@ struct PrefillKernel {
 std::span<const PrefillKernel* const> prefill_kernels();
 
 // The kernel with the smallest head_dim that holds the problem's, or null.
-const PrefillKernel* find_prefill_kernel(DType dtype, int32_t head_dim);
+const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim);
 
 }  // namespace pagoda::cuda
 

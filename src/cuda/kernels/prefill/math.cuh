@@ -5,6 +5,7 @@
 #define PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_
 
 #include "cuda/kernels/prefill/config.h"
+#include "cuda/kernels/to_f16.cuh"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/wgmma.cuh"
 #include "cuda/tile/fragment.cuh"
@@ -40,13 +41,27 @@ class GroupMath {
   using T = typename Config::T;
   using KeyTile = typename Config::KeyTile;
   static constexpr int kKeys = Config::kTileKeys;
+  // What weights are kept as a multiple of, and what it takes to undo that.
+  static constexpr float kWeightLog2 = Config::kKv8Bit ? kF16WeightLog2 : 0.0f;
+  static constexpr float kWeightUnit = Config::kKv8Bit ? kF16WeightUnit : 1.0f;
 
   tile::Fragment<Config::kHeadDim> out;
 
-  PAGODA_DEVICE explicit GroupMath(float scale_log2) : scale_log2_(scale_log2) {
+  PAGODA_DEVICE explicit GroupMath(float scale_log2) : scale_log2_{scale_log2} {
     out.fill(0.0f);
 #pragma unroll
     for (int i = 0; i < 2; ++i) max_[i] = -kInfinity, sum_[i] = 0.0f;
+  }
+
+  // Scales are each row's own then: `unit` is what 1 stands for in the rows of the group.
+  PAGODA_DEVICE void take_units(const float* unit) {
+    const float scale_log2 = scale_log2_[0];
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const int thread = static_cast<int>(threadIdx.x % 128);
+      const float of_row = unit[thread / 32 * 16 + thread % 32 / 4 + 8 * row];
+      scale_log2_[row] = fmaxf(scale_log2 * of_row, kSmallestNormal);
+    }
   }
 
   // Begins scores <- Q K^T.
@@ -91,20 +106,23 @@ class GroupMath {
 
   // New maxima; says what the outputs so far are to be multiplied by.
   PAGODA_DEVICE void raise_maxima(float (&rescale)[2]) {
-    to_log2_ = scale_log2_;
+    if constexpr (!Config::kKv8Bit) to_log2_ = scale_log2_[0];
     bool is_large = false;
     float former[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       former[row] = max_[row];
       max_[row] = tile::quad_max(scores_.row_max(row, former[row]));
-      anchor_[row] = softmax_anchor(__fmul_rn(max_[row], scale_log2_));
-      rescale[row] = sm90::exp2_approx(__fmul_rn(former[row], scale_log2_) - anchor_[row]);
+      anchor_[row] = softmax_anchor(__fmul_rn(max_[row], scale_log2(row)));
+      rescale[row] = sm90::exp2_approx(__fmul_rn(former[row], scale_log2(row)) - anchor_[row]);
       is_large = is_large || fabsf(anchor_[row]) >= kLargeLogit;
     }
     if (__any_sync(0xffffffffu, is_large)) subtract_maxima(former, rescale);
 #pragma unroll
-    for (int row = 0; row < 2; ++row) sum_[row] *= rescale[row];
+    for (int row = 0; row < 2; ++row) {
+      sum_[row] *= rescale[row];
+      if constexpr (Config::kKv8Bit) anchor_[row] -= kWeightLog2;
+    }
   }
 
   // Scores of the keys of slices [kBegin, kEnd) of 16 become weights.
@@ -113,7 +131,7 @@ class GroupMath {
 #pragma unroll
     for (int i = 8 * kBegin; i < 8 * kEnd; ++i) {
       const int row = scores_.row_slot(i);
-      scores_.at[i] = sm90::exp2_approx(fmaf(scores_.at[i], to_log2_, -anchor_[row]));
+      scores_.at[i] = sm90::exp2_approx(fmaf(scores_.at[i], to_log2(row), -anchor_[row]));
       sum_[row] += scores_.at[i];
     }
   }
@@ -179,16 +197,26 @@ class GroupMath {
 
   // The state of the thread's row 0 or 1; its outputs are still to be multiplied by the factor.
   PAGODA_DEVICE RoundedState state(int row) const {
-    const float sum = tile::quad_sum(sum_[row]);
-    const float max_log2 = __fmul_rn(max_[row], scale_log2_);
-    if (fabsf(max_log2) < kLargeLogit) return {{max_log2, sum}, 1.0f};
-    return rounded_state(max_[row], sum, scale_log2_);
+    const float sum = tile::quad_sum(sum_[row]) * kWeightUnit;
+    const float max_log2 = __fmul_rn(max_[row], scale_log2(row));
+    if (fabsf(max_log2) < kLargeLogit) return {{max_log2, sum}, kWeightUnit};
+    RoundedState rounded = rounded_state(max_[row], sum, scale_log2(row));
+    rounded.factor *= kWeightUnit;
+    return rounded;
   }
 
  private:
   // Below this, weights are relative to the maximum as it is after scaling and rounding. Where it
   // comes to this or leaves it, that and the maximum differ by no more than 2^-17.
   static constexpr float kLargeLogit = 256.0f;
+
+  static constexpr int kScales = Config::kKv8Bit ? 2 : 1;
+  PAGODA_DEVICE float scale_log2(int row) const {
+    return scale_log2_[Config::kKv8Bit ? row : 0];
+  }
+  PAGODA_DEVICE float to_log2(int row) const {
+    return Config::kKv8Bit ? scale_log2(row) : to_log2_;
+  }
 
   // The slower way, which is exact where it matters however large the logits are: the difference
   // comes first, the largest weight is 1.
@@ -197,14 +225,16 @@ class GroupMath {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       largest[row] = softmax_anchor(max_[row]);
-      rescale[row] = sm90::exp2_approx((former[row] - largest[row]) * scale_log2_);
+      rescale[row] = sm90::exp2_approx((former[row] - largest[row]) * scale_log2(row));
       anchor_[row] = 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < scores_.kSize; ++i) {
-      scores_.at[i] = (scores_.at[i] - largest[scores_.row_slot(i)]) * scale_log2_;
+      const int row = scores_.row_slot(i);
+      scores_.at[i] -= largest[row];
+      if constexpr (!Config::kKv8Bit) scores_.at[i] *= scale_log2(row);
     }
-    to_log2_ = 1.0f;
+    if constexpr (!Config::kKv8Bit) to_log2_ = 1.0f;
   }
 
   // This thread's pair of weights of keys near `key`, if it has one: every candidate is looked at,
@@ -221,9 +251,9 @@ class GroupMath {
     return pair;
   }
 
-  const float scale_log2_;
-  float to_log2_;    // of scores_ as they are
-  float anchor_[2];  // of scores_ times to_log2_
+  float scale_log2_[kScales];  // of each row if they differ
+  float to_log2_;              // of scores_ as they are
+  float anchor_[2];            // of scores_ times to_log2_
   tile::Fragment<kKeys> scores_;
   uint32_t weights_[kKeys / 16][4];
   float max_[2];  // of the scores, not scaled

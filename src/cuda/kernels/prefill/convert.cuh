@@ -1,0 +1,254 @@
+// What the fetching warpgroup does for 8-bit K and V: each of its warps reads a part of every tile
+// and writes it as f16 to where wgmma takes it from. It goes through registers only: brought by the
+// copy engine, it would be written to and read from shared memory once more, and wgmma keeps that
+// busy. Q becomes f16 as well.
+#ifndef PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
+#define PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
+
+#include "core/paged_kv.h"
+#include "cuda/kernels/prefill/config.h"
+#include "cuda/kernels/prefill/copy_query.cuh"
+#include "cuda/kernels/share_walk.cuh"
+#include "cuda/kernels/to_f16.cuh"
+#include "cuda/kernels/unit_walk.cuh"
+#include "cuda/sm90/ldst.cuh"
+#include "cuda/sm90/sync.cuh"
+
+namespace pagoda::cuda {
+
+// What is read for keys that are not in the piece, so that nothing in a tile is left from before:
+// with a branch around it, a load would be waited for at once.
+alignas(16) static __device__ const uint8_t kZeroRow[128] = {};
+
+// A warp's 32 keys of each tile of K and V, of one piece after the other. The first loads of the
+// next tile are under way while the ring is full.
+template <class Config>
+class TileConverter {
+ public:
+  using KvT = typename Config::KvT;
+  using KeyTile = typename Config::KeyTile;
+
+  PAGODA_DEVICE TileConverter(const AttentionParams& params, int warp, PrefillSmem<Config>& smem)
+      : kv_(params.kv),
+        smem_(smem),
+        row_(lane() / 8 / KeyTile::kNumPanels * 2 + lane() / 4 % 2),
+        policy_(sm90::l2_evict_last()) {
+    const int column = lane() / 8 % KeyTile::kNumPanels * KeyTile::kPanelCols + lane() % 4 * kChunk;
+    has_column_ = column < params.head_dim;
+    from_column_ = has_column_ ? column : 0;
+    offset_ = KeyTile::offset(kRows * warp + row_, column);
+  }
+
+  // The piece stays in shared memory: registers are few. `meanwhile` is called once the first keys
+  // are on their way.
+  template <class Meanwhile>
+  PAGODA_DEVICE void convert(const Piece& piece, Meanwhile&& meanwhile) {
+    const int32_t* pages = page_ids(kv_.block_table, piece.shape.seq);
+    int32_t tile = piece.kv.begin / Config::kTileKeys;
+    TokenSlot here = slot(pages, piece.kv, tile);
+    const uint8_t* keys = own_row(kv_.k, here, piece.kv_head);
+    begin(keys);
+    meanwhile();
+#pragma unroll 1
+    for (; !piece.kv.empty() && tile * Config::kTileKeys < piece.kv.end; ++tile) {
+      const uint8_t* values = own_row(kv_.v, here, piece.kv_head);
+      finish(keys, smem_.keys, smem_.key_ring, keys_at_);
+      begin(values);
+      here = slot(pages, piece.kv, tile + 1);  // its page is asked for beside the values
+      finish(values, smem_.values, smem_.value_ring, values_at_);
+      keys = own_row(kv_.k, here, piece.kv_head);
+      begin(keys);
+    }
+  }
+
+ private:
+  static constexpr int kRows = Config::kTileKeys / Config::kKvWarps;
+  static constexpr int kChunk = 16;  // channels that a lane loads at once
+  // Eight lanes store to four neighbouring chunks of two rows: with the swizzle, to all banks.
+  static constexpr int kRowsAtOnce = 8 / KeyTile::kNumPanels;
+  static constexpr int kLoads = kRows / kRowsAtOnce;
+  static constexpr int kUnderWay = 4;  // at once
+  static_assert(kRows == 32 && Config::kTileKeys == 128 && KeyTile::kPanelCols == 4 * kChunk);
+
+  PAGODA_DEVICE static int lane() {
+    return static_cast<int>(threadIdx.x % 32);
+  }
+
+  // Where row `lane` of the warp's of a tile lies; page -1: nowhere, for the key is not in the
+  // piece.
+  PAGODA_DEVICE TokenSlot slot(const int32_t* pages, KvRange kv, int32_t tile) const {
+    const int32_t key = tile * Config::kTileKeys + static_cast<int32_t>(threadIdx.x);
+    const bool there = key >= kv.begin && key < kv.end;
+    return there ? token_slot(pages, kv_.page_size, key) : TokenSlot{-1, 0};
+  }
+
+  PAGODA_DEVICE static const uint8_t* own_row(const PagesParams& pages, TokenSlot slot,
+                                              int32_t head) {
+    if (slot.page < 0) return kZeroRow;
+    return static_cast<const uint8_t*>(pages.data) + row_offset(pages, slot, head);
+  }
+
+  // `own_row`: where the tile's row `lane` of the warp's begins.
+  PAGODA_DEVICE uint4 load(const uint8_t* own_row, int i) const {
+    const uint64_t row =
+        __shfl_sync(0xffffffffu, reinterpret_cast<uint64_t>(own_row), i * kRowsAtOnce + row_);
+    return sm90::load_l2_16(reinterpret_cast<const uint8_t*>(row) + from_column_, policy_);
+  }
+
+  // Begins with a tile: its first loads.
+  PAGODA_DEVICE void begin(const uint8_t* own_row) {
+#pragma unroll
+    for (int i = 0; i < kUnderWay; ++i) raw_[i] = load(own_row, i);
+  }
+
+  // The tile to the ring. The fence waits for all loads, so the next tile's come behind it.
+  template <int kStages>
+  PAGODA_DEVICE void finish(const uint8_t* own_row, KeyTile (&tiles)[kStages],
+                            tile::Pipeline<kStages>& ring, tile::PipelineCursor<kStages>& at) {
+    ring.acquire(at);
+    const uint32_t to = sm90::smem_address(tiles[at.stage].bytes) + offset_;
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const uint4 raw = has_column_ ? raw_[i % kUnderWay] : uint4{};
+      uint4 low, high;
+      to_f16_pairs(KvT{}, raw.x, low.x, low.y);
+      to_f16_pairs(KvT{}, raw.y, low.z, low.w);
+      to_f16_pairs(KvT{}, raw.z, high.x, high.y);
+      to_f16_pairs(KvT{}, raw.w, high.z, high.w);
+      // Further down the rows, chunks are permuted otherwise.
+      constexpr uint32_t kStep = kRowsAtOnce * KeyTile::kPanelBytes;
+      const uint32_t down = static_cast<uint32_t>(i) * kStep;
+      const uint32_t permuted = sm90::swizzled(sm90::Swizzle::k128B, down) ^ down;
+      sm90::store_shared_16((to ^ permuted) + down, low);
+      sm90::store_shared_16((to ^ permuted ^ 16) + down, high);
+      if (i + kUnderWay < kLoads) raw_[i % kUnderWay] = load(own_row, i + kUnderWay);
+    }
+    sm90::fence_smem_for_async_proxy();
+    __syncwarp();
+    if (lane() == 0) sm90::arrive(ring.full(at));
+    at.advance();
+  }
+
+  const PagedKvParams& kv_;
+  PrefillSmem<Config>& smem_;
+  const int row_;  // of those that the warp loads at once
+  const sm90::L2Policy policy_;
+  bool has_column_;  // channels past head_dim are zeros
+  int from_column_;  // of the lane's chunk; another if that is not there
+  uint32_t offset_;  // of its first place in a tile
+  tile::PipelineCursor<Config::kKeyStages> keys_at_;
+  tile::PipelineCursor<Config::kValueStages> values_at_;
+  uint4 raw_[kUnderWay];
+};
+
+// The inverse of a power of two.
+PAGODA_DEVICE float inverse_of_power(float power) {
+  constexpr uint32_t kTwiceBias = 2 * 127;
+  return __uint_as_float((kTwiceBias << 23) - __float_as_uint(power));
+}
+
+// 8-bit rows of the query tile as f16.
+template <class Config>
+PAGODA_DEVICE void convert_query(const AttentionParams& params, const PieceSlot& slot, int warp,
+                                 typename Config::QueryTile& tile) {
+  const auto* q = static_cast<const uint8_t*>(params.q.data);
+  for_each_query_chunk<Config>(
+      params, slot, warp, [&](int row, int column, int64_t from, bool there) {
+        const uint2 bytes = there ? *reinterpret_cast<const uint2*>(q + from) : uint2{};
+        uint4 x;
+        to_f16_pairs(Float8E4M3{}, bytes.x, x.x, x.y);
+        to_f16_pairs(Float8E4M3{}, bytes.y, x.z, x.w);
+        sm90::store_shared_16(tile.address(row, column), x);
+      });
+}
+
+// 16-bit rows that copy_query() brought, in the same lanes: bf16 becomes f16. `unit`: what 1 stands
+// for in each row.
+template <class Config>
+PAGODA_DEVICE void bf16_query_to_f16(int warp, typename Config::QueryTile& tile,
+                                     float (&unit)[Config::kTileRows]) {
+  constexpr int kRows = Config::kTileRows / Config::kQueryWarps;
+  constexpr int kChunks = Config::kHeadDim / 8;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll 2
+  for (int i = 0; i < kRows; i += 32 / kChunks) {
+    const int row = kRows * warp + i + lane / kChunks;
+    const uint32_t at = tile.address(row, lane % kChunks * 8);
+    uint4 x = sm90::load_shared_16(at);
+    float largest = 0.0f;
+    for (const uint32_t pair : {x.x, x.y, x.z, x.w}) {
+      largest = fmaxf(largest, largest_finite(pair));
+    }
+#pragma unroll
+    for (int other = kChunks / 2; other > 0; other /= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, other));
+    }
+    const float factor = f16_factor(largest);
+    x = {bf16_to_f16_pair(x.x, factor), bf16_to_f16_pair(x.y, factor),
+         bf16_to_f16_pair(x.z, factor), bf16_to_f16_pair(x.w, factor)};
+    sm90::store_shared_16(at, x);
+    if (lane % kChunks == 0) unit[row] = inverse_of_power(factor);
+  }
+}
+
+// Q for 8-bit K and V.
+template <class Config>
+PAGODA_DEVICE void fetch_query_as_f16(const AttentionParams& params, const PieceSlot& slot,
+                                      int warp, typename Config::QueryTile& tile,
+                                      float (&unit)[Config::kTileRows]) {
+  if (params.q.dtype == DType::kFloat8E4M3) {
+    convert_query<Config>(params, slot, warp, tile);
+  } else {
+    copy_query<Config>(params, slot, warp, tile);
+  }
+  if (params.q.dtype == DType::kBFloat16) {
+    bf16_query_to_f16<Config>(warp, tile, unit);
+  } else {
+    constexpr int kRows = Config::kTileRows / Config::kQueryWarps;
+    for (int i = threadIdx.x % 32; i < kRows; i += 32) unit[kRows * warp + i] = 1.0f;
+  }
+}
+
+// No instruction: `x` has to be in memory here, and is not in registers until it is used again.
+template <class T>
+PAGODA_DEVICE void keep_in_memory(T& x) {
+  asm volatile("" ::"l"(&x) : "memory");
+}
+
+// All that one of the warps does. The first one walks the share besides.
+template <class Config>
+PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& work, int warp,
+                                     PrefillSmem<Config>& smem) {
+  TileConverter<Config> converter(params, warp, smem);
+  const auto use = [&](const PieceSlot& slot, auto cursor) {
+    converter.convert(slot.piece, [&] {
+      fetch_query_as_f16<Config>(params, slot, warp, smem.queries[cursor.stage],
+                                 smem.query_unit[cursor.stage]);
+      sm90::fence_smem_for_async_proxy();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);
+    });
+  };
+  if (warp > 0) return for_each_piece(smem.pieces, use);
+  PiecePublisher<Config::kPieces> publisher(smem.pieces);
+  const auto walk_along = [&](auto& walk) {
+    for (; !walk.done(); walk.next()) {
+      const auto cursor = publisher.publish(params, walk.piece());
+      keep_in_memory(walk);  // registers are few
+      use(smem.pieces.slots[cursor.stage], cursor);
+    }
+  };
+  if (work.queue->num_units > 0) {
+    UnitWalk walk(params, work);
+    walk_along(walk);
+    walk.finish();
+  } else {
+    ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x));
+    walk_along(walk);
+  }
+  publisher.finish();
+}
+
+}  // namespace pagoda::cuda
+
+#endif  // PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
