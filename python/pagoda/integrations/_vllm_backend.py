@@ -33,7 +33,7 @@ _CAPABILITY_MAJOR = 9  # Hopper: what the CUDA backend has kernels for
 _FP8_CACHES = {"fp8": torch.float8_e4m3fn, "fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 _TOKEN_SCALED_CACHES = {"int8_per_token_head": torch.int8, "fp8_per_token_head": torch.float8_e4m3fn}
 _TOKEN_SCALES_BYTES = 8
-_ROW_ALIGNMENT = 16  # of K and V, for loads of whole vectors
+_ROW_ALIGNMENT = 16  # bytes, of K and V: what the CUDA backend wants
 # Only where a backend can say what lies in a page: the rows of vLLM 0.24, head_size + 4 bytes, are not aligned.
 _CAN_CUSTOMIZE_PAGES = hasattr(AttentionBackend, "customize_spec")
 
