@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What a Python call costs before anything is computed: attention() with ten torch tensors on an empty
-batch, so that all arguments are read and checked, and beside it what torch's own calls cost.
+"""What a Python call costs: attention() with ten torch tensors, all of which are read and checked, and beside
+it what torch's own calls and the published kernel's launcher cost.
 
     python bench/python_call_cost.py [--device cuda] [--seed-file triton_unified_attention.py]
 
-With --device cuda it is what the host needs to enqueue a call, kernels included. The seed's launcher is
-timed with its kernels replaced by nothing, where triton is installed.
+On the CPU the batch is empty: what is measured comes before any computing. On CUDA it is three tokens of
+one sequence and the time is what the host needs to enqueue their kernels. The seed's launcher needs triton;
+it is timed with its kernels replaced by nothing and, on CUDA, with them.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def microseconds(call):
     """The best of many short batches: what the call costs when nothing else runs."""
     batch = 500 if arguments.device == "cpu" else 100  # fewer than a stream's queue holds
     times = []
+    call()  # compiles what is compiled at the first call
     for _ in range(arguments.calls // batch):
         began = time.perf_counter()
         for _ in range(batch):
@@ -47,8 +49,9 @@ heads, kv_heads, head_dim = 8, 2, 64
 q = torch.randn(3, heads, head_dim, **bfloat16)
 k_pages, v_pages = torch.randn(2, 6, 16, kv_heads, head_dim, **bfloat16)
 out, lse = torch.empty_like(q), torch.empty(heads, 3, **on_device)
-cu_seqlens_q, seqused_k = torch.zeros(1, **int32), torch.zeros(0, **int32)
-block_table = torch.zeros(0, 2, **int32)
+num_seqs = 0 if arguments.device == "cpu" else 1
+cu_seqlens_q, seqused_k = torch.tensor([0, 3][:num_seqs + 1], **int32), torch.full((num_seqs,), 32, **int32)
+block_table = torch.zeros(num_seqs, 2, **int32)
 sinks, slopes = torch.zeros(heads, **on_device), torch.zeros(heads, **on_device)
 bias = torch.zeros(3, 3, **on_device)
 plan = pagoda.plan(q, k_pages, v_pages, cu_seqlens_q=cu_seqlens_q, seqused_k=seqused_k,
@@ -64,18 +67,22 @@ def unified(function, **newer):
 
 
 def seed_launcher(path):
-    """The launcher of the published file, its kernels replaced by stand-ins that do nothing."""
+    """The published file's, with its kernels."""
     spec = importlib.util.spec_from_file_location("seed", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module.unified_attention
 
+
+def without_kernels(launcher):
+    """The launcher, its kernels replaced by stand-ins that do nothing."""
     class Nothing:
         def __getitem__(self, grid):
             return lambda **_: None
 
     for name in ("kernel_unified_attention_2d", "kernel_unified_attention_3d", "reduce_segments"):
-        setattr(module, name, Nothing())
-    return module.unified_attention
+        launcher.__globals__[name] = Nothing()
+    return launcher
 
 
 small = torch.zeros(1, heads, 1, head_dim, **bfloat16)
@@ -102,8 +109,13 @@ rows = [
      lambda: torch.nn.functional.scaled_dot_product_attention(small, small, small)),
     ("torch.add(out=), one element", lambda: torch.add(one, one, out=one)),
 ]
-if arguments.seed_file:
-    launcher = seed_launcher(arguments.seed_file)
-    rows.append(("the seed's launcher, no kernel, 8 tensors", unified(launcher)))
+has_triton = importlib.util.find_spec("triton") is not None
+if arguments.seed_file and has_triton:
+    rows.append(("the seed's launcher, no kernel, 8 tensors",
+                 unified(without_kernels(seed_launcher(arguments.seed_file)))))
+    if arguments.device != "cpu":
+        rows.append(("the seed's launcher, 8 tensors", unified(seed_launcher(arguments.seed_file))))
 for name, call in rows:
-    print(f"{name:48}{microseconds(call):8.2f} us")
+    print(f"{name:48}{microseconds(call):8.2f} us", flush=True)
+if arguments.seed_file and not has_triton:
+    print("the seed's launcher: not timed, triton is not installed")

@@ -2,18 +2,19 @@
 """vLLM's engine with one attention backend: tokens a second, the steady decode step, and log-probabilities
 of a few prompts, to be held against another backend's. Weights are made up, so nothing is downloaded.
 
-    python bench/vllm_engine.py CUSTOM --json custom.json           # CUSTOM is Pagoda
-    python bench/vllm_engine.py FLASH_ATTN --json flash.json
-    python bench/vllm_engine.py CUSTOM --kv-cache-dtype fp8 --json custom_fp8.json
-    python bench/vllm_engine.py --compare flash.json triton.json custom.json custom_fp8.json
+    python bench/vllm_engine.py CUSTOM llama --json custom.json           # CUSTOM is Pagoda
+    python bench/vllm_engine.py FLASH_ATTN llama --json flash.json
+    python bench/vllm_engine.py CUSTOM llama_fp8 --json custom_fp8.json
+    python bench/vllm_engine.py --compare flash.json custom.json custom_fp8.json
 
-A process runs one backend, and writes its file anew after each part. --model chooses shapes: Llama 3
-8B's, or a smaller one with sliding windows. --compare shows how far any two backends' log-probabilities
-are apart, as far as both saw the same tokens: what two correct ones differ by is the tolerance
-(bench/log_prob_noise.py measures it on a smaller model). Written for vLLM 0.24 with torch 2.11.
+A process runs one backend and one suite, and writes its file anew after each part. A suite is a model, the
+shapes of Llama 3 8B or a smaller one with sliding windows, and a type of cache. --compare shows the speeds
+and how far any two runs of one model are apart in log-probabilities, as far as both saw the same tokens:
+what two correct ones differ by is the tolerance (bench/log_prob_noise.py measures it on a smaller model).
+Written for vLLM 0.24 with torch 2.11; the suites with scales per token and head need 0.33 (Pagoda's backend).
 
---kv-cache-dtype fp8 stores with scales of 1, as vLLM does where a model brings none. FLASH_ATTN and
-TRITON_ATTN then round q to fp8 too; Pagoda's backend leaves q as it is.
+fp8 caches have scales of 1, as vLLM stores where a model brings none. FLASH_ATTN and TRITON_ATTN then round
+q to fp8 too; Pagoda's backend leaves q as it is.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import random
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
@@ -32,10 +34,23 @@ LLAMA_8B = {
     "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu", "tie_word_embeddings": False,
     "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
 }
-MODELS = {
-    "llama": LLAMA_8B,
-    "mistral": LLAMA_8B | {"architectures": ["MistralForCausalLM"], "model_type": "mistral",
-                           "num_hidden_layers": 8, "sliding_window": 1024},
+MISTRAL = LLAMA_8B | {"architectures": ["MistralForCausalLM"], "model_type": "mistral",
+                      "num_hidden_layers": 8, "sliding_window": 1024}
+
+
+@dataclass
+class Suite:
+    model: dict  # its config.json
+    kv_cache_dtype: str = "auto"  # as vLLM takes it
+
+
+SUITES = {
+    "llama": Suite(LLAMA_8B),
+    "llama_fp8": Suite(LLAMA_8B, "fp8"),
+    "llama_fp8_token": Suite(LLAMA_8B, "fp8_per_token_head"),
+    "llama_int8_token": Suite(LLAMA_8B, "int8_per_token_head"),
+    "mistral": Suite(MISTRAL),
+    "mistral_fp8": Suite(MISTRAL, "fp8"),
 }
 CHECK_LENGTHS = (1, 15, 16, 17, 500, 2049, 4000, 9001)
 CHECK_TOKENS = 8
@@ -45,7 +60,7 @@ WORKLOADS = ((64, 4000, 128), (8, 12000, 64))  # requests, prompt, new tokens
 class Engine:
     """An engine in this process, whose steps are timed."""
 
-    def __init__(self, backend, model, kv_cache_dtype, compiled):
+    def __init__(self, backend, suite, compiled):
         os.environ.update(
             VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_ENABLE_V1_MULTIPROCESSING="0",
             VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo",
@@ -53,14 +68,14 @@ class Engine:
         from vllm import LLM
         folder = tempfile.mkdtemp()
         with open(os.path.join(folder, "config.json"), "w") as file:
-            json.dump(MODELS[model], file)
+            json.dump(suite.model, file)
         compilation = {"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64]}
         if not compiled:
             compilation |= {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
         self.llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, dtype="bfloat16",
                        gpu_memory_utilization=0.8, max_model_len=16384, block_size=16, max_num_seqs=64,
                        max_num_batched_tokens=8192, enable_prefix_caching=False,
-                       attention_backend=backend, kv_cache_dtype=kv_cache_dtype,
+                       attention_backend=backend, kv_cache_dtype=suite.kv_cache_dtype,
                        compilation_config=compilation, seed=0)
         self.fill_weights()
         self.step_ends = []
@@ -134,9 +149,7 @@ def differences(a, b):
 
 
 def label(run):
-    """Of a run's backend and, unless it is the model's type, that of its cache."""
-    kv_cache_dtype = run.get("kv_cache_dtype", "auto")
-    return run["backend"] + ("" if kv_cache_dtype == "auto" else " " + kv_cache_dtype)
+    return f"{run['suite']:17}{run['backend']:12}"
 
 
 def show_pair(first, second):
@@ -145,7 +158,7 @@ def show_pair(first, second):
     apart = [differences(a, b) for _, a, b in prompts]
     everything = [x for positions in apart for found in positions for x in found]
     parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
-    print(f"{first['model']:8} {label(first):22}{label(second):22}{len(everything)} log-probabilities: "
+    print(f"{label(first)}{label(second)}{len(everything)} log-probabilities: "
           f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
           f"{parted} of {len(prompts)} prompts part")
     for (length, _, _), positions in zip(prompts, apart):
@@ -161,10 +174,11 @@ def compare(paths):
         for run in runs:
             if name in run:
                 row = run[name]
-                print(f"{run['model']:8} {name:18}{label(run):22}{row['out_tokens_per_s']:8.0f} tokens/s out"
+                print(f"{name:18}{label(run)}{row['out_tokens_per_s']:8.0f} tokens/s out"
                       f"{row['prefill_tokens_per_s']:9.0f} in{row['decode_step_ms']:8.2f} ms a decode step")
     for first, second in itertools.combinations(runs, 2):
-        show_pair(first, second)
+        if SUITES[first["suite"]].model is SUITES[second["suite"]].model:
+            show_pair(first, second)
 
 
 def name_of(workload):
@@ -180,8 +194,7 @@ def save(result, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("backend", nargs="?", default="CUSTOM")
-    parser.add_argument("--model", choices=MODELS, default="llama")
-    parser.add_argument("--kv-cache-dtype", default="auto", help="as vLLM takes it: auto, fp8, fp8_e5m2, ...")
+    parser.add_argument("suite", nargs="?", choices=SUITES, default="llama")
     parser.add_argument("--compile", action="store_true", help="inductor and piecewise graphs too")
     parser.add_argument("--check-only", action="store_true")
     parser.add_argument("--json")
@@ -190,10 +203,9 @@ def main():
     if arguments.compare:
         return compare(arguments.compare)
     began = time.perf_counter()
-    engine = Engine(arguments.backend, arguments.model, arguments.kv_cache_dtype, arguments.compile)
+    engine = Engine(arguments.backend, SUITES[arguments.suite], arguments.compile)
     engine.run([512] * 8, 8, seed=1)
-    result = {"backend": arguments.backend, "model": arguments.model,
-              "kv_cache_dtype": arguments.kv_cache_dtype,
+    result = {"backend": arguments.backend, "suite": arguments.suite,
               "start_s": time.perf_counter() - began, "check": engine.check()}
     save(result, arguments.json)
     for workload in () if arguments.check_only else WORKLOADS:

@@ -3,7 +3,8 @@
 # beside its peers, in transformers and in vLLM. Nothing is downloaded.
 #   scripts/gpu_python.sh build|WHEEL [tests | bench | accuracy | transformers | vllm]...
 # "build" builds the wheel there (nvcc, scikit-build-core). SEED names the Triton kernel's file, to be run
-# too; vLLM must be on PYTHONPATH. Results go to $OUT (build/gpu_python).
+# too, SUITES those of bench/vllm_engine.py; vLLM must be on PYTHONPATH. Results go to $OUT
+# (build/gpu_python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,11 +39,15 @@ for part in "${@:-tests}"; do
       ;;
     transformers) python3 bench/transformers_serving.py --json "$out/transformers.json" ;;
     vllm)
-      for backend in FLASH_ATTN TRITON_ATTN CUSTOM; do
-        timeout 400 python3 bench/vllm_engine.py $backend --json "$out/$backend.json" \
-          >"$out/$backend.log" 2>&1 || { tail -n 40 "$out/$backend.log"; exit 1; }
+      rm -f "$out"/vllm.*.json
+      for suite in ${SUITES:-llama}; do
+        for backend in FLASH_ATTN TRITON_ATTN CUSTOM; do
+          run=$out/vllm.$suite.$backend
+          timeout 400 python3 bench/vllm_engine.py $backend $suite --json "$run.json" \
+            >"$run.log" 2>&1 || { tail -n 40 "$run.log"; exit 1; }
+        done
       done
-      python3 bench/vllm_engine.py --compare "$out"/{FLASH_ATTN,TRITON_ATTN,CUSTOM}.json
+      python3 bench/vllm_engine.py --compare "$out"/vllm.*.json
       ;;
     *) echo "no part $part: tests, bench, accuracy, transformers, vllm" >&2; exit 2 ;;
   esac

@@ -8,7 +8,7 @@ plans anew from the lengths that lie in vLLM's buffers then. Hence support for f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -28,13 +28,20 @@ from pagoda import _frameworks
 _MAX_HEAD_SIZE = 256
 _HEAD_SIZE_MULTIPLE = 8
 _CAPABILITY_MAJOR = 9  # Hopper: what the CUDA backend has kernels for
-# What the bytes of a cache are, by vLLM's name of it. The scales are the layer's.
+# What the bytes of a cache are, by vLLM's name of it: with the layer's scales, or with two of float32 that
+# lie behind the K and V of every token and head.
 _FP8_CACHES = {"fp8": torch.float8_e4m3fn, "fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
+_TOKEN_SCALED_CACHES = {"int8_per_token_head": torch.int8, "fp8_per_token_head": torch.float8_e4m3fn}
+_TOKEN_SCALES_BYTES = 8
+_ROW_ALIGNMENT = 16  # bytes, of K and V: what the CUDA backend wants
+# Only where a backend can say what lies in a page: the rows of vLLM 0.24, head_size + 4 bytes, are not aligned.
+_CAN_CUSTOMIZE_PAGES = hasattr(AttentionBackend, "customize_spec")
 
 
 class PagodaBackend(AttentionBackend):
     supported_dtypes: ClassVar[list[torch.dtype]] = [torch.float16, torch.bfloat16]
-    supported_kv_cache_dtypes: ClassVar[list[str]] = ["auto", "float16", "bfloat16", *_FP8_CACHES]
+    supported_kv_cache_dtypes: ClassVar[list[str]] = [
+        "auto", "float16", "bfloat16", *_FP8_CACHES, *(_TOKEN_SCALED_CACHES if _CAN_CUSTOMIZE_PAGES else ())]
     # vLLM then calls do_kv_cache_update() before forward().
     forward_includes_kv_cache_update = False
 
@@ -62,6 +69,14 @@ class PagodaBackend(AttentionBackend):
         if get_kv_cache_layout() == "HND":
             return (1, 4, 0, 2, 3, 5) if include_num_layers_dimension else (0, 1, 3, 2, 4)
         return (1, 0, 2, 3, 4, 5) if include_num_layers_dimension else (0, 1, 2, 3, 4)
+
+    @classmethod
+    def customize_spec(cls, spec: Any) -> Any:
+        """Makes room for scales per token and head: [K | V | scale of K | scale of V | padding]."""
+        if spec.state_content_bytes is not None or not spec.kv_quant_mode.is_per_token_head:
+            return spec
+        used = 2 * spec.head_size + _TOKEN_SCALES_BYTES
+        return replace(spec, state_content_bytes=-(-used // _ROW_ALIGNMENT) * _ROW_ALIGNMENT)
 
     @staticmethod
     def get_supported_kernel_block_sizes(kv_cache_spec: Any = None) -> list[int | MultipleOf]:
@@ -176,7 +191,8 @@ class PagodaImpl(AttentionImpl):
         self.scale = float(scale)
         self.num_kv_heads = num_kv_heads or num_heads
         self.kv_cache_dtype = kv_cache_dtype
-        self.fp8_dtype = _FP8_CACHES.get(kv_cache_dtype)
+        self.quantised_dtype = (_FP8_CACHES | _TOKEN_SCALED_CACHES).get(kv_cache_dtype)
+        self.has_token_scales = kv_cache_dtype in _TOKEN_SCALED_CACHES
         self.kv_sharing_target_layer_name = kv_sharing_target_layer_name
         self.window_left = (sliding_window or 0) - 1
         self.alibi_slopes = alibi_slopes
@@ -184,9 +200,10 @@ class PagodaImpl(AttentionImpl):
             "softmax_scale": self.scale, "logits_soft_cap": logits_soft_cap, "sinks": sinks,
             "window_left": self.window_left, "alibi_sqrt": bool(use_alibi_sqrt and alibi_slopes)}
         # Layers that agree in these share a plan.
-        self.plan_key = (self.window_left, num_heads, self.num_kv_heads, head_size, self.fp8_dtype)
+        self.plan_key = (self.window_left, num_heads, self.num_kv_heads, head_size, kv_cache_dtype)
         self.cache: torch.Tensor | None = None
         self.pages: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.token_scales: dict[str, torch.Tensor] = {}
 
     def forward(self, layer: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                 kv_cache: torch.Tensor, attn_metadata: PagodaMetadata | None, output: torch.Tensor,
@@ -230,14 +247,20 @@ class PagodaImpl(AttentionImpl):
         if self.pages is None or self.cache is not kv_cache:
             if kv_cache.dim() == 5:  # 0.24: [num_blocks, 2, block_size, num_kv_heads, head_size]
                 k_pages, v_pages = kv_cache.unbind(1)
-            else:  # 0.33: [num_blocks, num_kv_heads, block_size, 2 * head_size]
-                k_pages, v_pages = kv_cache.transpose(1, 2).split(self.head_size, dim=-1)
-            if self.fp8_dtype is not None:
-                k_pages, v_pages = k_pages.view(self.fp8_dtype), v_pages.view(self.fp8_dtype)
+            else:  # 0.33: [num_blocks, num_kv_heads, block_size, 2 * head_size and what customize_spec adds]
+                content = kv_cache.transpose(1, 2)
+                k_pages, v_pages = content[..., :2 * self.head_size].chunk(2, dim=-1)
+                if self.has_token_scales:
+                    scales = content[..., 2 * self.head_size:][..., :_TOKEN_SCALES_BYTES].view(torch.float32)
+                    self.token_scales = {"k_token_scale": scales[..., 0], "v_token_scale": scales[..., 1]}
+            if self.quantised_dtype is not None:
+                k_pages, v_pages = k_pages.view(self.quantised_dtype), v_pages.view(self.quantised_dtype)
             self.cache, self.pages = kv_cache, (k_pages, v_pages)
         return self.pages
 
     def scales_of(self, layer: Any) -> dict[str, Any]:
-        """Tensors on the device, of one element or [num_kv_heads]. Read at every call: vLLM may put others
-        in their place when it loads weights."""
-        return {} if self.fp8_dtype is None else {"k_scale": layer._k_scale, "v_scale": layer._v_scale}
+        """Those of the tokens, which lie in the pages, or the layer's: tensors on the device, of one element
+        or [num_kv_heads]. Read at every call: vLLM may put others in their place when it loads weights."""
+        if self.has_token_scales:
+            return self.token_scales
+        return {} if self.quantised_dtype is None else {"k_scale": layer._k_scale, "v_scale": layer._v_scale}
