@@ -225,8 +225,7 @@ PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& 
       fetch_query_as_f16<Config>(params, slot, warp, smem.queries[cursor.stage],
                                  smem.query_unit[cursor.stage]);
       sm90::fence_smem_for_async_proxy();
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);
+      sm90::arrive(smem.query_full[cursor.stage]);
     });
   };
   if (warp > 0) return for_each_piece(smem.pieces, use);

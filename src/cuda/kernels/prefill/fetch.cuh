@@ -154,8 +154,7 @@ PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     copy_query<Config>(params, slot, warp, smem.queries[cursor.stage]);
     sm90::fence_smem_for_async_proxy();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) sm90::arrive(smem.query_full[cursor.stage]);
+    sm90::arrive(smem.query_full[cursor.stage]);
   });
 }
 

@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     smem.key_ring.init(Config::kKvWarps, kMathWarps);
     smem.value_ring.init(Config::kKvWarps, kMathWarps);
     smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
-    for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, Config::kQueryWarps);
+    for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, 32 * Config::kQueryWarps);
     sm90::fence_mbarrier_init();
     if constexpr (!Config::kKv8Bit) {
       sm90::prefetch_tensor_map(&boxes.k);
