@@ -158,13 +158,16 @@ def show_pair(first, second):
     apart = [differences(a, b) for _, a, b in prompts]
     everything = [x for positions in apart for found in positions for x in found]
     parted = sum(a["tokens"] != b["tokens"] for _, a, b in prompts)
-    print(f"{label(first)}{label(second)}{len(everything)} log-probabilities: "
-          f"mean difference {statistics.mean(everything):.4f}, largest {max(everything):.4f}; "
+    print(f"{label(first)}{label(second)}{len(everything)} log-probabilities: {summary(everything)}; "
           f"{parted} of {len(prompts)} prompts part")
     for (length, _, _), positions in zip(prompts, apart):
-        found = sum(positions, [])
-        print(f"  {length:5} tokens: {len(positions)} positions, mean difference "
-              f"{statistics.mean(found):.4f}, largest {max(found):.4f}")
+        print(f"  {length:5} tokens: {len(positions)} positions, {summary(sum(positions, []))}")
+
+
+def summary(differences):
+    if not differences:  # each run lists its likeliest tokens; they may have none in common
+        return "no token that both list"
+    return f"mean difference {statistics.mean(differences):.4f}, largest {max(differences):.4f}"
 
 
 def compare(paths):

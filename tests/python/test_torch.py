@@ -103,7 +103,8 @@ def test_eager_calls_do_not_meet_the_dispatcher(tensors):
         pagoda.unified_attention(
             tensors["q"], *pages.values(), out, tensors["cu_seqlens_q"], 3, tensors["seqused_k"], 30, 0.125,
             True, (-1, -1), tensors["block_table"], 0.0, None, None, None)
-    assert mode.seen == []
+    # A step without a plan takes its workspace on CUDA from torch's allocator.
+    assert [name for name in mode.seen if not name.startswith("aten.empty")] == []
 
 
 @pytest.mark.filterwarnings("ignore")

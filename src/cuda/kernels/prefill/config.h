@@ -30,6 +30,10 @@ struct PrefillConfig {
   // where they convert it.
   static constexpr int kKvWarps = kKv8Bit ? 4 : 1;
   static constexpr int kQueryWarps = kKv8Bit ? 4 : 2;
+  // On a filled stage: of every lane that converts (compute-sanitizer does not see that
+  // __syncwarp() orders the others' stores before one lane's arrival), or of the lane that calls
+  // the copy engine.
+  static constexpr int kKvArrivals = kKv8Bit ? 32 * kKvWarps : 1;
   static constexpr int kKeyStages = 3;
   static constexpr int kValueStages = 2;
   static constexpr int kPieces = 2;  // each with its own query tile

@@ -124,8 +124,7 @@ class TileConverter {
       if (i + kUnderWay < kLoads) raw_[i % kUnderWay] = load(own_row, i + kUnderWay);
     }
     sm90::fence_smem_for_async_proxy();
-    __syncwarp();
-    if (lane() == 0) sm90::arrive(ring.full(at));
+    sm90::arrive(ring.full(at));
     at.advance();
   }
 

@@ -268,8 +268,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   auto& smem = *reinterpret_cast<PrefillSmem<Config>*>(memory);
   constexpr int kMathWarps = 4 * Config::kMathGroups;
   if (threadIdx.x == 0) {
-    smem.key_ring.init(Config::kKvWarps, kMathWarps);
-    smem.value_ring.init(Config::kKvWarps, kMathWarps);
+    smem.key_ring.init(Config::kKvArrivals, kMathWarps);
+    smem.value_ring.init(Config::kKvArrivals, kMathWarps);
     smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
     for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, 32 * Config::kQueryWarps);
     sm90::fence_mbarrier_init();
