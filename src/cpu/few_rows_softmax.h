@@ -25,7 +25,7 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
   const int32_t q_pos = rows.q_pos(row);
   const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
   for (int g = 0; g < kTileVectors; ++g) {
-    const int32_t first = tile.begin + g * kLanes;
+    const int32_t first = tile.keys.begin + g * kLanes;
     const I32 key = I32(first) + I32::iota();
     F32 key_scale(scale);
     if (token_scale != nullptr) key_scale = key_scale * F32::load(token_scale + g * kLanes);
@@ -39,7 +39,7 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
     x[g] = logit(params.score, x[g], key_scale, place);
     if (!tile.masked) continue;
     const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
-    const int32_t end = tile.begin + tile.keys.num_keys;
+    const int32_t end = tile.keys.begin + tile.keys.num_keys;
     Mask32 visible = (key >= I32(kv.begin)) & (key < I32(min_of(kv.end, end)));
     if (!is_interval(rows.rule)) {
       for (int i = 0; i < kLanes; ++i) {
