@@ -7,6 +7,7 @@
 #include "core/paged_kv.h"
 #include "cpu/few_rows_bf16.h"
 #include "cpu/few_rows_f32.h"
+#include "cpu/few_rows_int8.h"
 #include "cpu/few_rows_softmax.h"
 #include "cpu/few_rows_tile.h"
 #include "cpu/kernels.h"
@@ -26,6 +27,7 @@ struct UpcomingTiles {
   int size;
   int first = 0;
 
+  explicit UpcomingTiles(int num_tiles) : size(num_tiles) {}
   PAGODA_HD KeyRows& operator[](int i) { return tiles[(first + i) % size]; }
 };
 
@@ -39,6 +41,15 @@ template <class T>
 PAGODA_HD const T* head_rows(const PagesParams& pages, int32_t kv_head) {
   return static_cast<const T*>(pages.data) + kv_head * pages.head_stride;
 }
+
+#if PAGODA_HAS_BYTE_DOT
+template <class T>
+using ProductArithmetic =
+    std::conditional_t<std::is_same_v<T, int8_t>, Int8Arithmetic, Bf16Arithmetic<T>>;
+#elif PAGODA_HAS_BF16_DOT
+template <class T>
+using ProductArithmetic = Bf16Arithmetic<T>;
+#endif
 
 template <class T>
 class FewRows {
@@ -66,7 +77,7 @@ class FewRows {
       next = min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end);
       return KeyRows(params_.kv, pages, {begin, next});
     };
-    UpcomingTiles upcoming{.size = 1 + max_of(1, kPrefetchTiles / item_.num_kv_heads)};
+    UpcomingTiles upcoming(1 + max_of(1, kPrefetchTiles / item_.num_kv_heads));
     for (int i = 0; i < upcoming.size; ++i) upcoming[i] = next_rows();
     for (; upcoming[0].num_keys > 0; upcoming.first = (upcoming.first + 1) % upcoming.size) {
       KeyRows& rows = upcoming[0];
@@ -124,8 +135,8 @@ class FewRows {
                      .k_scale = {},
                      .v_scale = {}};
     for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
-      head.k_scale[i] = *scale_address(kv.k_token_scale, tile.keys.slots[i], kv_head);
-      head.v_scale[i] = *scale_address(kv.v_token_scale, tile.keys.slots[i], kv_head);
+      head.k_scale[i] = tile.keys.k_scale[i][kv_head * kv.k_token_scale.head_stride];
+      head.v_scale[i] = tile.keys.v_scale[i][kv_head * kv.v_token_scale.head_stride];
     }
     return head;
   }
@@ -201,7 +212,7 @@ void attend_few_rows(const AttentionParams& params, const WorkItem& item, KvRang
     FewRows<T> work(params, item, scratch, result);
 #if PAGODA_HAS_BF16_DOT
     if constexpr (kHeldByBf16<T>) {
-      if (held_by_bf16(params.q.dtype)) return work.template run<Bf16Arithmetic<T>>(kv);
+      if (held_by_bf16(params.q.dtype)) return work.template run<ProductArithmetic<T>>(kv);
     }
 #endif
     work.template run<F32Arithmetic<T>>(kv);

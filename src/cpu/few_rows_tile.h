@@ -22,9 +22,10 @@ constexpr int kTileVectors = kTileKeys / kLanes;
 struct KeyRows {
   int32_t begin;
   int32_t num_keys;  // 1 to kTileKeys, or 0
-  TokenSlot slots[kTileKeys];
   int64_t k_offset[kTileKeys];
   int64_t v_offset[kTileKeys];
+  const float* k_scale[kTileKeys];  // of KV head 0; only where there are scales per token
+  const float* v_scale[kTileKeys];
 
   KeyRows() = default;
   PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, KvRange keys)
@@ -33,9 +34,12 @@ struct KeyRows {
     const int32_t* page = pages + begin / kv.page_size;
     TokenSlot slot{*page, begin % kv.page_size};
     for (int i = 0; i < kTileKeys; ++i) {
-      slots[i] = slot;
       k_offset[i] = row_offset(kv.k, slot, 0);
       v_offset[i] = row_offset(kv.v, slot, 0);
+      if (has_token_scales(kv)) {
+        k_scale[i] = scale_address(kv.k_token_scale, slot, 0);
+        v_scale[i] = scale_address(kv.v_token_scale, slot, 0);
+      }
       if (i + 1 >= num_keys) continue;
       if (++slot.offset == kv.page_size) slot = {*++page, 0};
     }
