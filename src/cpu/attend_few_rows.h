@@ -42,7 +42,7 @@ PAGODA_HD const T* head_rows(const PagesParams& pages, int32_t kv_head) {
   return static_cast<const T*>(pages.data) + kv_head * pages.head_stride;
 }
 
-#if PAGODA_HAS_BYTE_DOT
+#if PAGODA_HAS_BF16_DOT && PAGODA_HAS_BYTE_DOT
 template <class T>
 using ProductArithmetic =
     std::conditional_t<std::is_same_v<T, int8_t>, Int8Arithmetic, Bf16Arithmetic<T>>;

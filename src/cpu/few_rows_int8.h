@@ -7,7 +7,7 @@
 #include "cpu/byte_quads.h"
 #include "cpu/few_rows_bf16.h"
 
-#if PAGODA_HAS_BYTE_DOT
+#if PAGODA_HAS_BF16_DOT && PAGODA_HAS_BYTE_DOT
 namespace pagoda::cpu {
 namespace {
 
@@ -101,6 +101,6 @@ struct Int8Arithmetic {
 
 }  // namespace
 }  // namespace pagoda::cpu
-#endif  // PAGODA_HAS_BYTE_DOT
+#endif  // PAGODA_HAS_BF16_DOT && PAGODA_HAS_BYTE_DOT
 
 #endif  // PAGODA_CPU_FEW_ROWS_INT8_H_
