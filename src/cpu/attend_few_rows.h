@@ -7,6 +7,7 @@
 #include "core/paged_kv.h"
 #include "cpu/few_rows_bf16.h"
 #include "cpu/few_rows_f32.h"
+#include "cpu/few_rows_int8.h"
 #include "cpu/few_rows_softmax.h"
 #include "cpu/few_rows_tile.h"
 #include "cpu/kernels.h"
@@ -20,6 +21,16 @@ namespace {
 // several heads the other heads' tiles lie between, so the next tile of the same is far enough.
 constexpr int kPrefetchTiles = 4;
 
+// The tiles from the one being computed to the one being prefetched.
+struct UpcomingTiles {
+  KeyRows tiles[kPrefetchTiles + 1];
+  int size;
+  int first = 0;
+
+  explicit UpcomingTiles(int num_tiles) : size(num_tiles) {}
+  PAGODA_HD KeyRows& operator[](int i) { return tiles[(first + i) % size]; }
+};
+
 // For each row of the item: packed q, padded; then all of RunningRows.
 size_t few_rows_scratch_bytes(int32_t head_dim, int32_t max_item_rows) {
   const size_t q_bytes = sizeof(float) * static_cast<size_t>(round_up(head_dim, kRowAlign));
@@ -30,6 +41,15 @@ template <class T>
 PAGODA_HD const T* head_rows(const PagesParams& pages, int32_t kv_head) {
   return static_cast<const T*>(pages.data) + kv_head * pages.head_stride;
 }
+
+#if PAGODA_HAS_BF16_DOT && PAGODA_HAS_BYTE_DOT
+template <class T>
+using ProductArithmetic =
+    std::conditional_t<std::is_same_v<T, int8_t>, Int8Arithmetic, Bf16Arithmetic<T>>;
+#elif PAGODA_HAS_BF16_DOT
+template <class T>
+using ProductArithmetic = Bf16Arithmetic<T>;
+#endif
 
 template <class T>
 class FewRows {
@@ -50,21 +70,26 @@ class FewRows {
         without_bias(params_.score, rows_.rule,
                      all_visible(rows_.rule, rows_.q_pos(0), rows_.q_pos(rows_.num_rows - 1)));
     const int32_t* pages = page_ids(params_.kv.block_table, item_.seq);
-    const int32_t ahead = kTileKeys * max_of(1, kPrefetchTiles / item_.num_kv_heads);
     const KvRange gap = hidden_gap(rows_.rule, rows_.q_pos(0));
-    const auto tile_at = [&](int32_t key) {
-      const int32_t begin = past_gap(gap, key, kTileKeys);
-      return KvRange{begin, min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end)};
+    int32_t next = kv.begin;
+    const auto next_rows = [&] {
+      const int32_t begin = past_gap(gap, next, kTileKeys);
+      next = min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end);
+      return KeyRows(params_.kv, pages, {begin, next});
     };
-    for (KvRange keys = tile_at(kv.begin); !keys.empty(); keys = tile_at(keys.end)) {
-      const KvRange later = tile_at(keys.begin + ahead);
-      const KeyRows next(params_.kv, pages, later.begin, later.end);
-      RowFetcher fetcher(params_.kv, next, item_, params_.head_dim, sizeof(T));
-      const KeyTile tile{.begin = keys.begin,
+    UpcomingTiles upcoming(1 + max_of(1, kPrefetchTiles / item_.num_kv_heads));
+    for (int i = 0; i < upcoming.size; ++i) upcoming[i] = next_rows();
+    for (; upcoming[0].num_keys > 0; upcoming.first = (upcoming.first + 1) % upcoming.size) {
+      KeyRows& rows = upcoming[0];
+      const KvRange keys{rows.begin, rows.begin + rows.num_keys};
+      RowFetcher fetcher(params_.kv, upcoming[upcoming.size - 1], item_, params_.head_dim,
+                         sizeof(T));
+      const KeyTile tile{.keys = rows,
+                         .following = upcoming[1],
                          .masked = keys.size() < kTileKeys || !unmasked.contains(keys),
-                         .keys = KeyRows(params_.kv, pages, keys.begin, keys.end),
                          .fetcher = &fetcher};
       for (int32_t h = 0; h < item_.num_kv_heads; ++h) attend_head<Arithmetic>(tile, h);
+      rows = next_rows();
     }
     store_states();
   }
@@ -110,15 +135,17 @@ class FewRows {
                      .k_scale = {},
                      .v_scale = {}};
     for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
-      head.k_scale[i] = *scale_address(kv.k_token_scale, tile.keys.slots[i], kv_head);
-      head.v_scale[i] = *scale_address(kv.v_token_scale, tile.keys.slots[i], kv_head);
+      head.k_scale[i] = tile.keys.k_scale[i][kv_head * kv.k_token_scale.head_stride];
+      head.v_scale[i] = tile.keys.v_scale[i][kv_head * kv.v_token_scale.head_stride];
     }
     return head;
   }
 
   template <class Arithmetic>
   void attend_head(const KeyTile& tile, int32_t index) {
-    tile.fetcher->start_head();
+    const bool is_last = index + 1 == item_.num_kv_heads;
+    tile.fetcher->start_head(params_.kv, is_last ? tile.following : tile.keys,
+                             item_.kv_head + (is_last ? 0 : index + 1));
     const HeadTile<T> head = head_tile(tile, item_.kv_head + index);
     // Passes of nearly the same size: 4 and 3 rows keep the arithmetic busier than 6 and 1.
     const int32_t num_passes = ceil_div(item_.num_rows, Arithmetic::kRowsPerPass);
@@ -185,7 +212,7 @@ void attend_few_rows(const AttentionParams& params, const WorkItem& item, KvRang
     FewRows<T> work(params, item, scratch, result);
 #if PAGODA_HAS_BF16_DOT
     if constexpr (kHeldByBf16<T>) {
-      if (held_by_bf16(params.q.dtype)) return work.template run<Bf16Arithmetic<T>>(kv);
+      if (held_by_bf16(params.q.dtype)) return work.template run<ProductArithmetic<T>>(kv);
     }
 #endif
     work.template run<F32Arithmetic<T>>(kv);

@@ -43,7 +43,7 @@ struct Bf16Arithmetic {
   template <int kRows>
   PAGODA_HD static void weigh_tile(const HeadTile<T>& head, const Weighed<kRows>& weighed,
                                    int32_t head_dim, RowStates result) {
-    constexpr int kVectors = kRows <= 4 ? 2 : 1;  // of head_dim: sums that the registers hold
+    constexpr int kVectors = kRows <= 6 ? 2 : 1;  // of head_dim: sums that the registers hold
     WeightPairs<kRows> pairs;
     pack(weighed, &pairs);
     // What dot_tile() left, spread over all of this.

@@ -22,13 +22,18 @@ struct RunningRows {
 PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, const KeyTile& tile,
                           int32_t kv_head, int32_t row, float scale, const float* token_scale,
                           F32 (&x)[kTileVectors]) {
+  const auto key_scale = [&](int g) {
+    return token_scale == nullptr ? F32(scale) : F32(scale) * F32::load(token_scale + g * kLanes);
+  };
+  if (is_plain_score(params.score) && !tile.masked) {  // most tiles: where rows stand is not asked
+    for (int g = 0; g < kTileVectors; ++g) x[g] = x[g] * key_scale(g);
+    return;
+  }
   const int32_t q_pos = rows.q_pos(row);
   const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
   for (int g = 0; g < kTileVectors; ++g) {
-    const int32_t first = tile.begin + g * kLanes;
+    const int32_t first = tile.keys.begin + g * kLanes;
     const I32 key = I32(first) + I32::iota();
-    F32 key_scale(scale);
-    if (token_scale != nullptr) key_scale = key_scale * F32::load(token_scale + g * kLanes);
     ScorePlace<F32> place{F32(slope), F32(key - I32(q_pos)), F32(0.0f)};
     if (Bias::active(params.score)) {
       for (int i = 0; i < kLanes; ++i) {
@@ -36,10 +41,10 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
                                         first + i - rows.rule.context_len());
       }
     }
-    x[g] = logit(params.score, x[g], key_scale, place);
+    x[g] = logit(params.score, x[g], key_scale(g), place);
     if (!tile.masked) continue;
     const KvRange kv = any_visible(rows.rule, q_pos, q_pos);
-    const int32_t end = tile.begin + tile.keys.num_keys;
+    const int32_t end = tile.keys.begin + tile.keys.num_keys;
     Mask32 visible = (key >= I32(kv.begin)) & (key < I32(min_of(kv.end, end)));
     if (!is_interval(rows.rule)) {
       for (int i = 0; i < kLanes; ++i) {

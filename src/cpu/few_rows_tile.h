@@ -9,6 +9,7 @@
 #include "cpu/lane_blocks.h"
 #include "cpu/load_rows.h"
 #include "cpu/simd.h"
+#include "semantics/mask.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -16,23 +17,29 @@ namespace {
 constexpr int kTileKeys = 16;
 constexpr int kTileVectors = kTileKeys / kLanes;
 
-// Where the rows of some keys lie, without their head. Past num_keys the last key repeats, so that
-// whole tiles can be read.
+// Where the rows of a tile of keys lie, without their head. Past num_keys the last key repeats, so
+// that whole tiles can be read.
 struct KeyRows {
+  int32_t begin;
   int32_t num_keys;  // 1 to kTileKeys, or 0
-  TokenSlot slots[kTileKeys];
   int64_t k_offset[kTileKeys];
   int64_t v_offset[kTileKeys];
+  const float* k_scale[kTileKeys];  // of KV head 0; only where there are scales per token
+  const float* v_scale[kTileKeys];
 
-  PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, int32_t begin, int32_t end)
-      : num_keys(max_of(end - begin, 0)) {
+  KeyRows() = default;
+  PAGODA_HD KeyRows(const PagedKvParams& kv, const int32_t* pages, KvRange keys)
+      : begin(keys.begin), num_keys(max_of(keys.size(), 0)) {
     if (num_keys == 0) return;
     const int32_t* page = pages + begin / kv.page_size;
     TokenSlot slot{*page, begin % kv.page_size};
     for (int i = 0; i < kTileKeys; ++i) {
-      slots[i] = slot;
       k_offset[i] = row_offset(kv.k, slot, 0);
       v_offset[i] = row_offset(kv.v, slot, 0);
+      if (has_token_scales(kv)) {
+        k_scale[i] = scale_address(kv.k_token_scale, slot, 0);
+        v_scale[i] = scale_address(kv.v_token_scale, slot, 0);
+      }
       if (i + 1 >= num_keys) continue;
       if (++slot.offset == kv.page_size) slot = {*++page, 0};
     }
@@ -42,43 +49,49 @@ struct KeyRows {
 // Brings the rows of a later tile into L2, a few at a time between those being computed: in bursts
 // they would wait for each other. They come in the order of an NHD cache in memory, all heads of a
 // token before the next token, so that the DRAM and the processor's own prefetcher see a stream.
+// A processor whose queue of misses is full drops a prefetch, so each row is fetched a second time
+// shortly before it is read: most of these find it in L2.
 class RowFetcher {
  public:
-  PAGODA_HD RowFetcher(const PagedKvParams& kv, const KeyRows& rows, const WorkItem& item,
+  PAGODA_HD RowFetcher(const PagedKvParams& kv, const KeyRows& later, const WorkItem& item,
                        int32_t head_dim, int32_t element_bytes)
-      : k_(kv.k, rows.k_offset, item.kv_head, element_bytes),
-        v_(kv.v, rows.v_offset, item.kv_head, element_bytes),
+      : k_(kv.k, later.k_offset, item.kv_head, element_bytes),
+        v_(kv.v, later.v_offset, item.kv_head, element_bytes),
         row_bytes_(head_dim * element_bytes),
         num_heads_(item.num_kv_heads),
-        num_keys_(rows.num_keys) {
+        num_keys_(later.num_keys) {
     start_key();
   }
 
-  // The next head of the tile being computed: time for as many rows as it has itself.
-  PAGODA_HD void start_head() { allowance_ = kTileKeys; }
+  // The next head of the tile being computed: time for as many rows as it has itself. What is
+  // computed after it are the rows of `kv_head` in `soon`.
+  PAGODA_HD void start_head(const PagedKvParams& kv, const KeyRows& soon, int32_t kv_head) {
+    soon_k_ = Rows(kv.k, soon.k_offset, kv_head, k_.element_bytes);
+    soon_v_ = Rows(kv.v, soon.v_offset, kv_head, v_.element_bytes);
+    row_ = 0;
+    num_soon_ = soon.num_keys;
+  }
 
   // K and V of the next `count` keys and heads.
   PAGODA_HD void fetch(int32_t count) {
-    for (count = min_of(count, allowance_); count > 0 && key_ < num_keys_; --count) {
-      prefetch_rows(k_.row, v_.row, row_bytes_);
-      k_.row += k_.head_bytes;
-      v_.row += v_.head_bytes;
-      --allowance_;
-      if (++head_ < num_heads_) continue;
-      head_ = 0;
-      ++key_;
-      start_key();
+    for (const int32_t end = min_of(row_ + count, kTileKeys); row_ < end; ++row_) {
+      fetch_later();
+      if (row_ >= num_soon_) continue;
+      soon_k_.start_key(row_);
+      soon_v_.start_key(row_);
+      prefetch_rows(soon_k_.row, soon_v_.row, row_bytes_);
     }
   }
 
  private:
   struct Rows {
-    const char* first;  // of the item's heads; + offset: a row
-    const int64_t* offsets;
-    int64_t head_bytes;
-    int32_t element_bytes;
+    const char* first = nullptr;  // of the item's heads; + offset: a row
+    const int64_t* offsets = nullptr;
+    int64_t head_bytes = 0;
+    int32_t element_bytes = 0;
     const char* row = nullptr;  // the next
 
+    Rows() = default;
     PAGODA_HD Rows(const PagesParams& pages, const int64_t* row_offsets, int32_t kv_head,
                    int32_t bytes)
         : first(static_cast<const char*>(pages.data) + kv_head * pages.head_stride * bytes),
@@ -95,20 +108,34 @@ class RowFetcher {
     v_.start_key(key_);
   }
 
+  PAGODA_HD void fetch_later() {
+    if (key_ >= num_keys_) return;
+    prefetch_rows(k_.row, v_.row, row_bytes_);
+    k_.row += k_.head_bytes;
+    v_.row += v_.head_bytes;
+    if (++head_ < num_heads_) return;
+    head_ = 0;
+    ++key_;
+    start_key();
+  }
+
   Rows k_;
   Rows v_;
+  Rows soon_k_;
+  Rows soon_v_;
   int32_t row_bytes_;
   int32_t num_heads_;
   int32_t num_keys_;
-  int32_t head_ = 0;
+  int32_t num_soon_ = 0;
+  int32_t head_ = 0;  // of the later tile
   int32_t key_ = 0;
-  int32_t allowance_ = 0;
+  int32_t row_ = kTileKeys;  // of the head being computed: as many are fetched
 };
 
 struct KeyTile {
-  int32_t begin;
-  bool masked;  // some row does not see some key
-  KeyRows keys;
+  const KeyRows& keys;
+  const KeyRows& following;  // the tile after it
+  bool masked;               // some row does not see some key
   RowFetcher* fetcher;
 };
 

@@ -31,8 +31,10 @@ bool has_avx512() {
          __builtin_cpu_supports("fma") && has_f16c();
 }
 
+// Every processor with bf16 products has those of bytes.
 bool has_bf16_dot() {
-  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+  return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+         __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

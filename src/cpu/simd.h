@@ -111,6 +111,10 @@ PAGODA_HD Mask32 operator&(Mask32 a, Mask32 b) {
   return {a.raw & b.raw};
 }
 
+PAGODA_HD Mask32 is_nan(F32 x) {
+  return {x.raw != x.raw};
+}
+
 PAGODA_HD F32 select(Mask32 mask, F32 yes, F32 no) {
   return F32(mask.raw ? yes.raw : no.raw);
 }
@@ -239,6 +243,17 @@ PAGODA_HD float sum_lanes(F32 x) {
   } else {
     x = x + exchange<kStep>(x, std::make_integer_sequence<int, kLanes>());
     return sum_lanes<kStep / 2>(x);
+  }
+}
+
+// NaN lanes do not count.
+template <int kStep = kLanes / 2>
+PAGODA_HD float max_lane(F32 x) {
+  if constexpr (kStep == 0) {
+    return x.raw[0];
+  } else {
+    x = max_lanes(x, exchange<kStep>(x, std::make_integer_sequence<int, kLanes>()));
+    return max_lane<kStep / 2>(x);
   }
 }
 
