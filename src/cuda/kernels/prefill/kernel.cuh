@@ -167,6 +167,8 @@ class PieceRows {
       sm90::wgmma_wait<0>();
       math.pin_out();
       math.add_values_singly(value_tile, rows, tile * Config::kTileKeys);
+      // The stage's next contents come by plain stores: as kKvArrivals.
+      if constexpr (Config::kKv8Bit) sm90::named_barrier_sync(group_barrier(), 128);
     } else {
       math.begin_values(values);
     }
