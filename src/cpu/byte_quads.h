@@ -44,7 +44,8 @@ PAGODA_HD void load_quads(const int8_t* rows, const int64_t* offsets, int count,
   const __mmask64 mask = ~__mmask64{0} >> (kVectorBytes - count);
   __m512i row[kQuad];
   for (int i = 0; i < kQuad; ++i) {
-    row[i] = _mm512_permutexvar_epi32(order, _mm512_maskz_loadu_epi8(mask, rows + offsets[i]));
+    row[i] = _mm512_maskz_permutexvar_epi32(0xffff, order,
+                                            _mm512_maskz_loadu_epi8(mask, rows + offsets[i]));
   }
   const __m512i low[] = {_mm512_unpacklo_epi8(row[0], row[1]),
                          _mm512_unpacklo_epi8(row[2], row[3])};
@@ -58,9 +59,10 @@ PAGODA_HD void load_quads(const int8_t* rows, const int64_t* offsets, int count,
 
 // The two bytes of each lane of x, 0 to 65535, rounded to nearest even.
 PAGODA_HD void store_bytes(F32 x, uint8_t* high, uint8_t* low) {
-  const __m512i bits = _mm512_cvtps_epi32(x.raw);
-  const __m128i low_bytes = _mm512_cvtepi32_epi8(bits);
-  const __m128i high_bytes = _mm512_cvtepi32_epi8(_mm512_srli_epi32(bits, 8));
+  const __m512i bits = _mm512_maskz_cvtps_epi32(0xffff, x.raw);
+  const __m128i low_bytes = _mm512_maskz_cvtepi32_epi8(0xffff, bits);
+  const __m128i high_bytes =
+      _mm512_maskz_cvtepi32_epi8(0xffff, _mm512_maskz_srli_epi32(0xffff, bits, 8));
   __builtin_memcpy(low, &low_bytes, sizeof(low_bytes));
   __builtin_memcpy(high, &high_bytes, sizeof(high_bytes));
 }
