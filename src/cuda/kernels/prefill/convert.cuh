@@ -8,9 +8,8 @@
 #include "core/paged_kv.h"
 #include "cuda/kernels/prefill/config.h"
 #include "cuda/kernels/prefill/copy_query.cuh"
-#include "cuda/kernels/share_walk.cuh"
+#include "cuda/kernels/prefill/walk_along.cuh"
 #include "cuda/kernels/to_f16.cuh"
-#include "cuda/kernels/unit_walk.cuh"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/sync.cuh"
 
@@ -229,21 +228,11 @@ PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& 
   };
   if (warp > 0) return for_each_piece(smem.pieces, use);
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
-  const auto walk_along = [&](auto& walk) {
-    for (; !walk.done(); walk.next()) {
-      const auto cursor = publisher.publish(params, walk.piece());
-      keep_in_memory(walk);  // registers are few
-      use(smem.pieces.slots[cursor.stage], cursor);
-    }
-  };
-  if (work.queue->num_units > 0) {
-    UnitWalk walk(params, work);
-    walk_along(walk);
-    walk.finish();
-  } else {
-    ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x));
-    walk_along(walk);
-  }
+  walk_along(params, work, [&](auto& walk) {
+    const auto cursor = publisher.publish(params, walk.piece());
+    keep_in_memory(walk);  // registers are few
+    use(smem.pieces.slots[cursor.stage], cursor);
+  });
   publisher.finish();
 }
 

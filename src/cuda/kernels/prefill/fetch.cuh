@@ -6,8 +6,7 @@
 #include "core/paged_kv.h"
 #include "cuda/kernels/prefill/config.h"
 #include "cuda/kernels/prefill/copy_query.cuh"
-#include "cuda/kernels/share_walk.cuh"
-#include "cuda/kernels/unit_walk.cuh"
+#include "cuda/kernels/prefill/walk_along.cuh"
 #include "cuda/kv_boxes.h"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/sync.cuh"
@@ -15,8 +14,7 @@
 
 namespace pagoda::cuda {
 
-// Fills a ring with the K or the V tiles of one piece after the other. Its warp's lanes issue a box
-// each.
+// Fills a ring with the K or the V tiles of one piece after the other.
 template <class Config, int kStages>
 class TileFetcher {
  public:
@@ -124,18 +122,11 @@ PAGODA_DEVICE void fetch_keys(const AttentionParams& params, const Work& work, c
   TileFetcher<Config, Config::kKeyStages> fetcher(params.kv, boxes.k, boxes.log2_keys, smem.keys,
                                                   smem.key_ring);
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
-  const auto run = [&](const Piece& piece) {
+  walk_along(params, work, [&](const auto& walk) {
+    const Piece piece = walk.piece();
     publisher.publish(params, piece);
     fetcher.fetch(piece);
-  };
-  if (work.queue->num_units > 0) {
-    UnitWalk walk(params, work);
-    for (; !walk.done(); walk.next()) run(walk.piece());
-    walk.finish();
-  } else {
-    ShareWalk walk(params, work, static_cast<int32_t>(blockIdx.x));
-    for (; !walk.done(); walk.next()) run(walk.piece());
-  }
+  });
   publisher.finish();
 }
 
