@@ -193,9 +193,10 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   cudaError_t error = cudaSuccess;
   if (prefill != nullptr) {
     // Its tiles have panels side by side, each a box of its own.
-    KvBoxes panels;
-    if (Status status = make_kv_boxes(params, kernel->head_dim, true, &panels); !status.ok()) {
-      return status;
+    KvBoxes panels{};
+    if (prefill->reads_boxes) {
+      Status status = make_kv_boxes(params, kernel->head_dim, true, &panels);
+      if (!status.ok()) return status;
     }
     error = prefill->launch(params, works.of[1], panels, stream);
   }

@@ -28,6 +28,7 @@ constexpr PrefillKernel prefill_kernel_entry() {
           .tile_rows = Config::kTileRows,
           .threads = Config::kThreads,
           .smem_bytes = sizeof(PrefillSmem<Config>),
+          .reads_boxes = !Config::kKv8Bit,
           .launch = launch_prefill<Config>};
 }
 

@@ -17,6 +17,7 @@ struct PrefillKernel {
   int32_t tile_rows;
   int32_t threads;     // of a CTA; one CTA takes an SM
   int32_t smem_bytes;  // of a CTA
+  bool reads_boxes;    // else it may be launched without
   cudaError_t (*launch)(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
                         cudaStream_t stream);
 };
