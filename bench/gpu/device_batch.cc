@@ -63,6 +63,9 @@ void DeviceBatch::add_copy(const Workload& w) {
   problem.kv.block_table = memory_.upload(table, DType::kInt32, {num_seqs, max_pages});
   problem.cu_seqlens_q = memory_.upload(cu_seqlens_q, DType::kInt32, {num_seqs + 1});
   problem.seqused_k = memory_.upload(seqused_k, DType::kInt32, {num_seqs});
+  for (const Sequence& sequence : w.sequences) {
+    problem.max_seqlen_q = std::max(problem.max_seqlen_q, sequence.q_len);
+  }
   problem.mask.window_left = w.window_left;
   problems_.push_back(problem);
 }
