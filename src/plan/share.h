@@ -82,8 +82,8 @@ PAGODA_HD int64_t share_length(const PlanConfig& config, int64_t total, int64_t 
 }
 
 // Do workers that take whole units from a queue, the last of every sequence first, end sooner than
-// with shares? Where they do it is better for two more reasons: workers that run at the same time
-// then read the same keys, and there is nothing to join.
+// with shares? There is nothing to join then; and units alike are at the same keys at the same
+// time, so that L2 has them, which is worth more than a sixteenth of the time.
 PAGODA_HD bool whole_units_pay(const PlanConfig& config, int64_t total, int64_t largest_unit,
                                int64_t num_units) {
   if (config.cut_cost == 0 || num_units == 0 || config.policy == SplitPolicy::kFixed) return false;
@@ -94,7 +94,7 @@ PAGODA_HD bool whole_units_pay(const PlanConfig& config, int64_t total, int64_t 
   const int64_t last_round = largest_unit * config.num_workers / num_units;
   const int64_t queue = alike ? ceil_div(num_units, int64_t{config.num_workers}) * largest_unit
                               : max_of(largest_unit, fair + last_round / 2);
-  return queue <= fair + config.cut_cost;
+  return queue <= fair + (alike ? fair / 16 : 0) + config.cut_cost;
 }
 
 // How many of its workers, one per core, a kernel bound by arithmetic uses beside one bound by

@@ -187,6 +187,9 @@ TEST(WholeUnits, PayWhereTheLastRoundEndsEvenly) {
   // Units alike, in one full round and in one that hardly is begun.
   EXPECT_TRUE(whole_units_pay(config, 132 * 5000, 5000, 132));
   EXPECT_FALSE(whole_units_pay(config, 133 * 5000, 5000, 133));
+  // 2048 tokens of 32768, 8 heads: the last of four rounds is nearly full, and K and V of all heads
+  // are more than L2 holds.
+  EXPECT_TRUE(whole_units_pay(config, 512 * 32000, 32000, 512));
 }
 
 TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {

@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t num_units = num_tiles * params.num_kv_heads;
   const bool queued = whole_units_pay(config, total, largest_unit, num_units);
   if (blockIdx.x == 0 && threadIdx.x == 0) {
-    *work.queue = {queued ? num_units : 0, config.num_workers, 0, 0};
+    *work.queue = {queued ? num_units : 0, config.num_workers, config.num_workers, 0};
   }
   if (queued && !many_seqs) {
     for (int32_t seq = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);

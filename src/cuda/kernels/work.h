@@ -16,11 +16,11 @@ struct Rows {
 };
 
 // A queue of whole units, if that is better than shares. The last CTA of an attention kernel puts
-// the last two back to 0, so that one plan serves many layers.
+// the last two back to what they were, so that one plan serves many layers.
 struct UnitQueue {
   int32_t num_units;    // 0: shares
   int32_t num_workers;  // CTAs that take some
-  int32_t num_taken;
+  int32_t num_taken;    // num_workers at first: every CTA has one
   int32_t num_finished_ctas;
 };
 
