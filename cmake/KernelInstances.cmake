@@ -23,8 +23,8 @@ foreach(head_dim ${PAGODA_CUDA_HEAD_DIMS})
       list(APPEND PAGODA_KERNEL_INSTANCES ${instance})
       string(APPEND table "PAGODA_KERNEL(kAttention_${name})\n")
     endforeach()
-    # Prefill on wgmma, where its tiles fit and no scale per token is needed.
-    if(head_dim LESS_EQUAL 128 AND NOT type STREQUAL "int8_t")
+    # Prefill on wgmma, where no scale per token is needed.
+    if(type MATCHES "16$" OR (head_dim LESS_EQUAL 128 AND type MATCHES "^Float8"))
       set(name ${type}_${head_dim})
       set(instance ${generated}/prefill_${name}.cu)
       configure_file(${PROJECT_SOURCE_DIR}/cmake/prefill_instance.cu.in ${instance} @ONLY)

@@ -22,6 +22,12 @@ PAGODA_DEVICE uint32_t smem_address(const void* smem) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(smem));
 }
 
+// No instruction: `x` has to be in memory here, and is not in registers until it is used again.
+template <class T>
+PAGODA_DEVICE void keep_in_memory(T& x) {
+  asm volatile("" ::"l"(&x) : "memory");
+}
+
 }  // namespace pagoda::sm90
 
 #endif  // PAGODA_CUDA_SM90_DEVICE_CUH_

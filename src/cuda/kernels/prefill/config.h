@@ -24,7 +24,7 @@ struct PrefillConfig {
   static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
   static constexpr int kGroupRows = 64;
   static constexpr int kTileRows = kMathGroups * kGroupRows;
-  static constexpr int kTileKeys = 128;
+  static constexpr int kTileKeys = kHeadDim <= 128 ? 128 : 64;
   static constexpr int kThreads = 128 * (1 + kMathGroups);  // and the warpgroup that fetches
   // Its warps that bring a tile of K or V, or of Q: one, one and two; or all of them everything,
   // where they convert it.
@@ -36,30 +36,43 @@ struct PrefillConfig {
   static constexpr int kKvArrivals = kKv8Bit ? 32 * kKvWarps : 1;
   static constexpr int kKeyStages = 3;
   static constexpr int kValueStages = 2;
-  static constexpr int kPieces = 2;  // each with its own query tile
+  static constexpr int kPieces = 2;
+  static constexpr int kQueryTiles = kHeadDim <= 128 ? 2 : 1;
   // Slices of 16 keys whose softmax ends beside the last product with V.
   static constexpr int kFirstSlices = kTileKeys / 32;
   // A CTA starts with as many registers per thread as it can have, and can only move them.
-  static constexpr int kFetchRegisters = 72;
-  static constexpr int kMathRegisters = 216;
+  static constexpr bool kRegistersAreFew = kHeadDim > 128;
+  static constexpr int kFetchRegisters = kRegistersAreFew ? 56 : 72;
+  static constexpr int kMathRegisters = kRegistersAreFew ? 224 : 216;
   static_assert(kFetchRegisters + kMathGroups * kMathRegisters <=
                     65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
+
+  // Where a piece's query tile is in its ring.
+  using QueryCursor = tile::PipelineCursor<kQueryTiles>;
+  PAGODA_DEVICE static QueryCursor query_cursor(tile::PipelineCursor<kPieces> piece) {
+    if constexpr (kQueryTiles == kPieces) {
+      return piece;
+    } else {  // the one tile is filled for every piece, so its rounds have the parity of slots
+      static_assert(kQueryTiles == 1 && kPieces == 2);
+      return {.stage = 0, .parity = static_cast<uint32_t>(piece.stage)};
+    }
+  }
 };
 
 template <class Config>
 struct PrefillSmem {
-  typename Config::QueryTile queries[Config::kPieces];  // then the output, on its way to memory
+  typename Config::QueryTile queries[Config::kQueryTiles];  // then output, on its way to memory
   typename Config::KeyTile keys[Config::kKeyStages];
   typename Config::KeyTile values[Config::kValueStages];
   tile::Pipeline<Config::kKeyStages> key_ring;
   tile::Pipeline<Config::kValueStages> value_ring;
+  tile::Pipeline<Config::kQueryTiles> query_ring;
   PieceRing<Config::kPieces> pieces;
-  sm90::Mbarrier query_full[Config::kPieces];
   // What 1 stands for in each row of `queries`.
-  TypeIf<Config::kKv8Bit, float[Config::kPieces][Config::kTileRows]> query_unit;
+  TypeIf<Config::kKv8Bit, float[Config::kQueryTiles][Config::kTileRows]> query_unit;
 };
 
 }  // namespace pagoda::cuda

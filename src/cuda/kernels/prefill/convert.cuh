@@ -207,30 +207,26 @@ PAGODA_DEVICE void fetch_query_as_f16(const AttentionParams& params, const Piece
   }
 }
 
-// No instruction: `x` has to be in memory here, and is not in registers until it is used again.
-template <class T>
-PAGODA_DEVICE void keep_in_memory(T& x) {
-  asm volatile("" ::"l"(&x) : "memory");
-}
-
 // All that one of the warps does. The first one walks the share besides.
 template <class Config>
 PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& work, int warp,
                                      PrefillSmem<Config>& smem) {
   TileConverter<Config> converter(params, warp, smem);
+  // A query tile is released before its piece, so there is nothing to wait for.
+  static_assert(Config::kQueryTiles == Config::kPieces);
   const auto use = [&](const PieceSlot& slot, auto cursor) {
     converter.convert(slot.piece, [&] {
       fetch_query_as_f16<Config>(params, slot, warp, smem.queries[cursor.stage],
                                  smem.query_unit[cursor.stage]);
       sm90::fence_smem_for_async_proxy();
-      sm90::arrive(smem.query_full[cursor.stage]);
+      sm90::arrive(smem.query_ring.full(cursor));
     });
   };
   if (warp > 0) return for_each_piece(smem.pieces, use);
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
   walk_along(params, work, [&](auto& walk) {
     const auto cursor = publisher.publish(params, walk.piece());
-    keep_in_memory(walk);  // registers are few
+    sm90::keep_in_memory(walk);  // registers are few
     use(smem.pieces.slots[cursor.stage], cursor);
   });
   publisher.finish();

@@ -49,7 +49,7 @@ class TileFetcher {
     int32_t head;
   };
 
-  static constexpr int kAtOnce = 4;  // boxes
+  static constexpr int kAtOnce = min_of(4, 8 / KeyTile::kNumPanels);  // pages
 
   PAGODA_DEVICE static int32_t lane() { return static_cast<int32_t>(threadIdx.x % 32); }
 
@@ -122,8 +122,9 @@ PAGODA_DEVICE void fetch_keys(const AttentionParams& params, const Work& work, c
   TileFetcher<Config, Config::kKeyStages> fetcher(params.kv, boxes.k, boxes.log2_keys, smem.keys,
                                                   smem.key_ring);
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
-  walk_along(params, work, [&](const auto& walk) {
+  walk_along(params, work, [&](auto& walk) {
     const Piece piece = walk.piece();
+    if constexpr (Config::kRegistersAreFew) sm90::keep_in_memory(walk);
     publisher.publish(params, piece);
     fetcher.fetch(piece);
   });
@@ -138,14 +139,15 @@ PAGODA_DEVICE void fetch_values(const AttentionParams& params, const KvBoxes& bo
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) { fetcher.fetch(slot.piece); });
 }
 
-// A piece's slot, and with it its query tile, is free once all have released the one before.
 template <class Config>
 PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
                                  PrefillSmem<Config>& smem) {
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
-    copy_query<Config>(params, slot, warp, smem.queries[cursor.stage]);
+    const typename Config::QueryCursor at = Config::query_cursor(cursor);
+    smem.query_ring.acquire(at);
+    copy_query<Config>(params, slot, warp, smem.queries[at.stage]);
     sm90::fence_smem_for_async_proxy();
-    sm90::arrive(smem.query_full[cursor.stage]);
+    sm90::arrive(smem.query_ring.full(at));
   });
 }
 

@@ -43,7 +43,8 @@ class PieceRows {
     const sm90::WgmmaDesc first_keys = keys_at(at);
     math.begin_scores(query, first_keys);
     // Beside the product.
-    const GroupRows rows(rows_, first_row_, piece_.kv);
+    GroupRows rows(rows_, first_row_, piece_.kv);
+    if constexpr (Config::kRegistersAreFew) sm90::keep_in_memory(rows);  // seldom needed
     // Tiles that all rows see whole.
     const KvRange whole = {ceil_div(rows.unmasked.begin, Config::kTileKeys),
                            rows.unmasked.end / Config::kTileKeys};
@@ -250,15 +251,18 @@ template <class Config>
 PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work, int group,
                                 PrefillSmem<Config>& smem) {
   typename PieceRows<Config>::Cursors tiles;
-  for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
-    sm90::wait(smem.query_full[cursor.stage], cursor.parity);
+  for_each_piece(smem.pieces, [&](const PieceSlot& slot, const auto& cursor) {
+    if constexpr (Config::kRegistersAreFew) sm90::keep_in_memory(cursor);
+    const typename Config::QueryCursor query_at = Config::query_cursor(cursor);
+    smem.query_ring.wait(query_at);
     GroupMath<Config> math(logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head) * kLog2e);
     if constexpr (Config::kKv8Bit) {
-      math.take_units(&smem.query_unit[cursor.stage][group * Config::kGroupRows]);
+      math.take_units(&smem.query_unit[query_at.stage][group * Config::kGroupRows]);
     }
-    PieceRows<Config> piece(params, work, slot, group, smem.queries[cursor.stage], smem);
+    PieceRows<Config> piece(params, work, slot, group, smem.queries[query_at.stage], smem);
     piece.attend(math, tiles);
     piece.emit(math);
+    smem.query_ring.release(query_at);
   });
 }
 
@@ -273,8 +277,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     smem.key_ring.init(Config::kKvArrivals, kMathWarps);
     smem.value_ring.init(Config::kKvArrivals, kMathWarps);
     smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
-    for (sm90::Mbarrier& full : smem.query_full) sm90::init(full, 32 * Config::kQueryWarps);
-    sm90::fence_mbarrier_init();
+    smem.query_ring.init(32 * Config::kQueryWarps, 32 * kMathWarps);
     if constexpr (!Config::kKv8Bit) {
       sm90::prefetch_tensor_map(&boxes.k);
       sm90::prefetch_tensor_map(&boxes.v);
