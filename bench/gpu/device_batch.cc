@@ -67,6 +67,7 @@ void DeviceBatch::add_copy(const Workload& w) {
     problem.max_seqlen_q = std::max(problem.max_seqlen_q, sequence.q_len);
   }
   problem.mask.window_left = w.window_left;
+  problem.logits_soft_cap = w.logits_soft_cap;
   problems_.push_back(problem);
 }
 

@@ -56,6 +56,7 @@ std::vector<Workload> load_workloads(const std::string& path, DType kv_dtype) {
                .head_dim = row.at("head_dim"),
                .page_size = row.at("page_size"),
                .window_left = row.at("window_left"),
+               .logits_soft_cap = row.value("logits_soft_cap", 0.0f),
                .kv_dtype = kv_dtype,
                .sequences = {}};
     for (const nlohmann::json& run : row.at("sequences")) {

@@ -22,7 +22,8 @@ struct Workload {
   int32_t num_kv_heads;
   int32_t head_dim;
   int32_t page_size;
-  int32_t window_left;  // -1 = none
+  int32_t window_left;    // -1 = none
+  float logits_soft_cap;  // 0 = none
   DType kv_dtype;
   std::vector<Sequence> sequences;
 
