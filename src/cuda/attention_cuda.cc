@@ -62,16 +62,17 @@ const AttentionKernel* find_kernel(const AttentionParams& params) {
   return find_attention_kernel(params.kv.dtype, params.head_dim, plain);
 }
 
-// Null if it does not compute this problem: it knows plain logits with a positive scale, interval
-// masks, no scales per token, 16-bit outputs, and no batch invariance.
+// Null if it does not compute this problem: it knows logits with a positive scale and perhaps a
+// soft cap, interval masks, no scales per token, and no batch invariance.
 const PrefillKernel* find_prefill(const AttentionParams& params) {
-  const bool has_positive_scale = params.score.softmax_scale > 0.0f;
-  const bool has_fp8_out = params.out.dtype == DType::kFloat8E4M3;
-  if (!is_plain(params) || !has_positive_scale || has_token_scales(params.kv) || has_fp8_out ||
+  const ScoreParams& score = params.score;
+  if (Alibi::active(score) || Bias::active(score) || !(score.softmax_scale > 0.0f) ||
+      !is_interval(params.mask) || has_token_scales(params.kv) ||
       params.split_policy == SplitPolicy::kFixed) {
     return nullptr;
   }
-  const PrefillKernel* kernel = find_prefill_kernel(params.kv.dtype, params.head_dim);
+  const PrefillKernel* kernel =
+      find_prefill_kernel(params.kv.dtype, params.head_dim, SoftCap::active(score));
   // Both kernels' partial results have the same columns.
   return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
 }
@@ -103,9 +104,10 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
   // The limits do not name the dtype: kernels of one head_dim differ in nothing that counts here.
   const AttentionKernel* kernel = find_attention_kernel(DType::kBFloat16, limits.head_dim, true);
   if (kernel == nullptr) return {StatusCode::kUnsupported, kNoKernel};
-  const PrefillKernel* prefill = limits.split_policy == SplitPolicy::kFixed
-                                     ? nullptr
-                                     : find_prefill_kernel(DType::kBFloat16, limits.head_dim);
+  const PrefillKernel* prefill =
+      limits.split_policy == SplitPolicy::kFixed
+          ? nullptr
+          : find_prefill_kernel(DType::kBFloat16, limits.head_dim, false);
   const Sizes sizes{.policy = limits.split_policy,
                     .fixed_split_keys = limits.fixed_split_keys,
                     .num_tokens = limits.max_num_tokens,

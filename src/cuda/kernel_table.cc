@@ -37,9 +37,10 @@ const AttentionKernel* find_attention_kernel(DType kv_dtype, int32_t head_dim, b
   return nullptr;
 }
 
-const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim) {
+const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim, bool soft_cap) {
   for (const PrefillKernel* kernel : prefill_kernels()) {
-    if (kernel->kv_dtype == kv_dtype && kernel->head_dim >= head_dim) return kernel;
+    const bool fits = kernel->kv_dtype == kv_dtype && kernel->head_dim >= head_dim;
+    if (fits && kernel->soft_cap == soft_cap) return kernel;
   }
   return nullptr;
 }

@@ -14,13 +14,14 @@ namespace pagoda::cuda {
 
 // KvT: the type of K and V; of q too if it has 16 bits. 8-bit K and V are multiplied as f16, which
 // holds each of their values; q may have any type then. kHeadDim: head_dim rounded up to what is
-// compiled.
-template <class KvT_, int kHeadDim_>
+// compiled. kSoftCap: logits have a soft cap.
+template <class KvT_, int kHeadDim_, bool kSoftCap_>
 struct PrefillConfig {
   using KvT = KvT_;
   static constexpr bool kKv8Bit = sizeof(KvT) == 1;
   using T = std::conditional_t<kKv8Bit, Float16, KvT>;  // of the products' factors
   static constexpr int kHeadDim = kHeadDim_;
+  static constexpr bool kSoftCap = kSoftCap_;
   static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
   static constexpr int kGroupRows = 64;
   static constexpr int kTileRows = kMathGroups * kGroupRows;

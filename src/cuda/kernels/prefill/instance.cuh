@@ -25,6 +25,7 @@ template <class Config>
 constexpr PrefillKernel prefill_kernel_entry() {
   return {.kv_dtype = kDTypeOf<typename Config::KvT>,
           .head_dim = Config::kHeadDim,
+          .soft_cap = Config::kSoftCap,
           .tile_rows = Config::kTileRows,
           .threads = Config::kThreads,
           .smem_bytes = sizeof(PrefillSmem<Config>),

@@ -109,7 +109,12 @@ class PieceRows {
         math.out.scale_row(i, rounded.factor * factor);
       }
     }
-    if (piece_.first_worker < 0) store_output(math);
+    if (piece_.first_worker >= 0) return;
+    if (params_.out.dtype == DType::kFloat8E4M3) {
+      store_e4m3(math);
+    } else {
+      store_output(math);
+    }
   }
 
  private:
@@ -150,6 +155,7 @@ class PieceRows {
     constexpr int kFirst = Config::kFirstSlices;
     constexpr int kSlices = Config::kTileKeys / 16;
     float rescale[2];
+    if constexpr (Config::kSoftCap) math.cap();
     if (hides) math.hide(rows, tile * Config::kTileKeys);
     math.raise_maxima(rescale);
     math.template weigh<0, kFirst>();
@@ -197,6 +203,26 @@ class PieceRows {
       if (math.out.row_slot(i) != slot) continue;
       *reinterpret_cast<float2*>(out + 8 * (i >> 2)) =
           make_float2(math.out.at[i], math.out.at[i + 1]);
+    }
+  }
+
+  PAGODA_DEVICE void store_e4m3(const GroupMath<Config>& math) const {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+    for (int slot = 0; slot < 2; ++slot) {
+      const int row =
+          first_row_ + static_cast<int>(threadIdx.x % 128) / 32 * 16 + lane / 4 + 8 * slot;
+      if (row >= rows_.num_rows) continue;
+      auto* out = static_cast<uint8_t*>(params_.out.data) +
+                  row_offset(params_.out, rows_.first_token + rows_.q_idx(row),
+                             rows_.q_head(piece_.kv_head, row));
+#pragma unroll
+      for (int i = 0; i < math.out.kSize; i += 2) {
+        const int column = 8 * (i >> 2) + 2 * (lane % 4);
+        if (math.out.row_slot(i) != slot || column >= params_.head_dim) continue;
+        *reinterpret_cast<uint16_t*>(out + column) =
+            sm90::pack_e4m3x2(math.out.at[i], math.out.at[i + 1]);
+      }
     }
   }
 
@@ -255,7 +281,8 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
     if constexpr (Config::kRegistersAreFew) sm90::keep_in_memory(cursor);
     const typename Config::QueryCursor query_at = Config::query_cursor(cursor);
     smem.query_ring.wait(query_at);
-    GroupMath<Config> math(logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head) * kLog2e);
+    GroupMath<Config> math(params.score,
+                           logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head));
     if constexpr (Config::kKv8Bit) {
       math.take_units(&smem.query_unit[query_at.stage][group * Config::kGroupRows]);
     }

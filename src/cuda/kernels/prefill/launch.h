@@ -14,6 +14,7 @@ namespace pagoda::cuda {
 struct PrefillKernel {
   DType kv_dtype;
   int32_t head_dim;  // the largest that it takes
+  bool soft_cap;     // logits have one; else they have none
   int32_t tile_rows;
   int32_t threads;     // of a CTA; one CTA takes an SM
   int32_t smem_bytes;  // of a CTA
@@ -26,7 +27,7 @@ struct PrefillKernel {
 std::span<const PrefillKernel* const> prefill_kernels();
 
 // The kernel with the smallest head_dim that holds the problem's, or null.
-const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim);
+const PrefillKernel* find_prefill_kernel(DType kv_dtype, int32_t head_dim, bool soft_cap);
 
 }  // namespace pagoda::cuda
 

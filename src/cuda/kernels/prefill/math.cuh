@@ -5,6 +5,7 @@
 #define PAGODA_CUDA_KERNELS_PREFILL_MATH_CUH_
 
 #include "cuda/kernels/prefill/config.h"
+#include "cuda/kernels/prefill/soft_cap.cuh"
 #include "cuda/kernels/to_f16.cuh"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/wgmma.cuh"
@@ -47,10 +48,23 @@ class GroupMath {
 
   tile::Fragment<Config::kHeadDim> out;
 
-  PAGODA_DEVICE explicit GroupMath(float scale_log2) : scale_log2_{scale_log2} {
+  // `scale`: softmax_scale * q_scale * k_scale.
+  PAGODA_DEVICE GroupMath(const ScoreParams& score, float scale) {
+    if constexpr (Config::kSoftCap) {
+      // Capped scores are in units of the cap.
+      scale_log2_[0] = score.logits_soft_cap * kLog2e;
+      cap_scale_.value = fminf(scale * (1.0f / score.logits_soft_cap), kLargestFinite);
+    } else {
+      scale_log2_[0] = scale * kLog2e;
+    }
     out.fill(0.0f);
 #pragma unroll
     for (int i = 0; i < 2; ++i) max_[i] = -kInfinity, sum_[i] = 0.0f;
+  }
+
+  PAGODA_DEVICE void cap() {
+#pragma unroll
+    for (float& score : scores_.at) score = tanh_by_exp2(score * cap_scale_.value);
   }
 
   // Scales are each row's own then: `unit` is what 1 stands for in the rows of the group.
@@ -209,6 +223,8 @@ class GroupMath {
   // Below this, weights are relative to the maximum as it is after scaling and rounding. Where it
   // comes to this or leaves it, that and the maximum differ by no more than 2^-17.
   static constexpr float kLargeLogit = 256.0f;
+  // The inverse of a subnormal cap is infinite, and 0 times that no number.
+  static constexpr float kLargestFinite = 0x1.fffffep127f;
 
   static constexpr int kScales = Config::kKv8Bit ? 2 : 1;
   PAGODA_DEVICE float scale_log2(int row) const {
@@ -251,9 +267,13 @@ class GroupMath {
     return pair;
   }
 
-  float scale_log2_[kScales];  // of each row if they differ
-  float to_log2_;              // of scores_ as they are
-  float anchor_[2];            // of scores_ times to_log2_
+  struct CapScale {
+    float value;
+  };
+  TypeIf<Config::kSoftCap, CapScale> cap_scale_;  // of scores that are to be capped
+  float scale_log2_[kScales];                     // of each row if they differ
+  float to_log2_;                                 // of scores_ as they are
+  float anchor_[2];                               // of scores_ times to_log2_
   tile::Fragment<kKeys> scores_;
   uint32_t weights_[kKeys / 16][4];
   float max_[2];  // of the scores, not scaled
