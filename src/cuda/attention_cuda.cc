@@ -184,10 +184,9 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   const auto stream = static_cast<cudaStream_t>(execution.stream);
   const PrefillKernel* prefill = cuda_plan.has_prefill ? find_prefill(params) : nullptr;
   if (cuda_plan.has_prefill && prefill == nullptr) {
-    return {
-        StatusCode::kInvalidArgument,
-        "plan: made for plain logits and masks without scales per token, which this problem has "
-        "not; call plan() for this one"};
+    return {StatusCode::kInvalidArgument,
+            "plan: made for logits without ALiBi and bias, interval masks and no scales per token, "
+            "which this problem has not; call plan() for this one"};
   }
   Works works{};
   lay_out(sizes_of(params, cuda_plan.max_seqlen_k, kernel->head_dim), *kernel, prefill,
