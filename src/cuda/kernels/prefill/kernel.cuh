@@ -92,25 +92,26 @@ class PieceRows {
     release(smem_.value_ring, at.values);
   }
 
-  // Leaves the rows where they belong; `query` may be overwritten.
+  // Leaves the rows where they belong; `query` may be overwritten. Four lanes share two rows: of
+  // each pair of lanes one finishes one row, the other the other.
   PAGODA_DEVICE void emit(GroupMath<Config>& math) {
-    const int thread = static_cast<int>(threadIdx.x % 128);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const RoundedState rounded = math.state(i);
-      const int row = first_row_ + thread / 32 * 16 + thread % 32 / 4 + 8 * i;
-      if (row >= rows_.num_rows) continue;
-      if (piece_.first_worker >= 0) {
-        math.out.scale_row(i, rounded.factor);
-        store_partial(math, i, row, rounded.state);
-      } else {
-        const float factor =
-            finish_row(params_, rows_, piece_.kv_head, row, rounded.state, thread % 4 == 0);
-        math.out.scale_row(i, rounded.factor * factor);
-      }
+    const int slot = static_cast<int>(threadIdx.x % 2);
+    const int row = row_of(slot);
+    const bool writes = row < rows_.num_rows && threadIdx.x % 4 < 2;
+    const RoundedState rounded = math.state(slot);
+    float factor = rounded.factor;
+    if (piece_.first_worker < 0) {
+      factor *= finish_row(params_, rows_, piece_.kv_head, min_of(row, rows_.num_rows - 1),
+                           rounded.state, writes);
+    } else if (writes) {
+      work_.partials.state[partial_row() + row] = rounded.state;
     }
-    if (piece_.first_worker >= 0) return;
-    if (params_.out.dtype == DType::kFloat8E4M3) {
+    const float other = __shfl_xor_sync(0xffffffffu, factor, 1);
+    math.out.scale_row(0, slot == 0 ? factor : other);
+    math.out.scale_row(1, slot == 0 ? other : factor);
+    if (piece_.first_worker >= 0) {
+      store_partial(math);
+    } else if (params_.out.dtype == DType::kFloat8E4M3) {
       store_e4m3(math);
     } else {
       store_output(math);
@@ -118,6 +119,12 @@ class PieceRows {
   }
 
  private:
+  // Of the piece's; `slot`: which of the thread's two.
+  PAGODA_DEVICE int row_of(int slot) const {
+    const int thread = static_cast<int>(threadIdx.x % 128);
+    return first_row_ + thread / 32 * 16 + thread % 32 / 4 + 8 * slot;
+  }
+
   PAGODA_DEVICE uint32_t group_barrier() const {
     return 1 + static_cast<uint32_t>(group_);
   }
@@ -192,33 +199,38 @@ class PieceRows {
     return sm90::named_barrier_all(group_barrier(), 128, finite);
   }
 
-  PAGODA_DEVICE void store_partial(const GroupMath<Config>& math, int slot, int row,
-                                   SoftmaxState state) {
-    const PartialPlaces places{piece_.first_worker, Config::kTileRows, work_.cells_per_share};
-    const int64_t to = places.row(piece_.index) + row;
-    if (threadIdx.x % 4 == 0) work_.partials.state[to] = state;
-    float* out = work_.partials.out + to * Config::kHeadDim + 2 * (threadIdx.x % 4);
+  // Where the piece's first row lies among the partial results.
+  PAGODA_DEVICE int64_t partial_row() const {
+    return PartialPlaces{piece_.first_worker, Config::kTileRows, work_.cells_per_share}.row(
+        piece_.index);
+  }
+
+  PAGODA_DEVICE void store_partial(const GroupMath<Config>& math) {
 #pragma unroll
-    for (int i = 0; i < math.out.kSize; i += 2) {
-      if (math.out.row_slot(i) != slot) continue;
-      *reinterpret_cast<float2*>(out + 8 * (i >> 2)) =
-          make_float2(math.out.at[i], math.out.at[i + 1]);
+    for (int slot = 0; slot < 2; ++slot) {
+      if (row_of(slot) >= rows_.num_rows) continue;
+      float* out = work_.partials.out + (partial_row() + row_of(slot)) * Config::kHeadDim +
+                   2 * (threadIdx.x % 4);
+#pragma unroll
+      for (int i = 0; i < math.out.kSize; i += 2) {
+        if (math.out.row_slot(i) != slot) continue;
+        *reinterpret_cast<float2*>(out + 8 * (i >> 2)) =
+            make_float2(math.out.at[i], math.out.at[i + 1]);
+      }
     }
   }
 
   PAGODA_DEVICE void store_e4m3(const GroupMath<Config>& math) const {
-    const int lane = static_cast<int>(threadIdx.x % 32);
 #pragma unroll
     for (int slot = 0; slot < 2; ++slot) {
-      const int row =
-          first_row_ + static_cast<int>(threadIdx.x % 128) / 32 * 16 + lane / 4 + 8 * slot;
+      const int row = row_of(slot);
       if (row >= rows_.num_rows) continue;
       auto* out = static_cast<uint8_t*>(params_.out.data) +
                   row_offset(params_.out, rows_.first_token + rows_.q_idx(row),
                              rows_.q_head(piece_.kv_head, row));
 #pragma unroll
       for (int i = 0; i < math.out.kSize; i += 2) {
-        const int column = 8 * (i >> 2) + 2 * (lane % 4);
+        const int column = 8 * (i >> 2) + 2 * static_cast<int>(threadIdx.x % 4);
         if (math.out.row_slot(i) != slot || column >= params_.head_dim) continue;
         *reinterpret_cast<uint16_t*>(out + column) =
             sm90::pack_e4m3x2(math.out.at[i], math.out.at[i + 1]);
@@ -250,16 +262,24 @@ class PieceRows {
                                ? row_offset(params_.out, rows_.first_token + rows_.q_idx(own_row),
                                             rows_.q_head(piece_.kv_head, own_row))
                                : -1;
+    // All of one kind first: each would wait for the one before it.
     constexpr int kChunks = Config::kHeadDim / 8;
     constexpr int kRowsAtOnce = 32 / kChunks;
+    constexpr int kSteps = 16 / kRowsAtOnce;
     const int column = lane % kChunks * 8;
-    auto* out = static_cast<uint16_t*>(params_.out.data) + column;
+    uint4 bits[kSteps];
+    int64_t to[kSteps];
 #pragma unroll
-    for (int first = 0; first < 16; first += kRowsAtOnce) {
-      const int row = first + lane / kChunks;
-      const int64_t to = __shfl_sync(0xffffffffu, offset, row);
-      if (to < 0 || column >= params_.head_dim) continue;
-      sm90::store_global_16(out + to, sm90::load_shared_16(query_.address(warp_row + row, column)));
+    for (int i = 0; i < kSteps; ++i) {
+      const int row = i * kRowsAtOnce + lane / kChunks;
+      bits[i] = sm90::load_shared_16(query_.address(warp_row + row, column));
+      to[i] = __shfl_sync(0xffffffffu, offset, row);
+    }
+    auto* out = static_cast<uint16_t*>(params_.out.data) + column;
+    const bool has_column = column < params_.head_dim;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      if (has_column && to[i] >= 0) sm90::store_global_16(out + to[i], bits[i]);
     }
   }
 

@@ -171,16 +171,17 @@ class GroupMath {
   // is NaN, so others must not be multiplied where weights are 0 because keys are hidden.
   PAGODA_DEVICE static bool all_finite(const KeyTile& values, int begin, int end) {
     constexpr int kChunks = Config::kHeadDim / 8;
-    uint32_t sum = 0;  // of values times 0: NaN where one is not finite
+    uint32_t sums[4] = {};  // of values times 0: NaN where one is not finite
 #pragma unroll 4
     for (int i = begin * kChunks + static_cast<int>(threadIdx.x % 128); i < end * kChunks;
          i += 128) {
       const uint4 bits = sm90::load_shared_16(values.address(i / kChunks, i % kChunks * 8));
-      for (const uint32_t pair : {bits.x, bits.y, bits.z, bits.w}) {
-        sum = sm90::fma_pair<T>(pair, 0, sum);
-      }
+      sums[0] = sm90::fma_pair<T>(bits.x, 0, sums[0]);
+      sums[1] = sm90::fma_pair<T>(bits.y, 0, sums[1]);
+      sums[2] = sm90::fma_pair<T>(bits.z, 0, sums[2]);
+      sums[3] = sm90::fma_pair<T>(bits.w, 0, sums[3]);
     }
-    return (sum & 0x7fff7fffu) == 0;  // zeros, of either sign
+    return ((sums[0] | sums[1] | sums[2] | sums[3]) & 0x7fff7fffu) == 0;  // zeros, of either sign
   }
 
   // out += weights V, value by value, leaving hidden keys out.
@@ -209,12 +210,16 @@ class GroupMath {
     }
   }
 
-  // The state of the thread's row 0 or 1; its outputs are still to be multiplied by the factor.
-  PAGODA_DEVICE RoundedState state(int row) const {
-    const float sum = tile::quad_sum(sum_[row]) * kWeightUnit;
-    const float max_log2 = __fmul_rn(max_[row], scale_log2(row));
+  // The state of the thread's row `slot`, 0 or 1, which lanes may choose differently; the row's
+  // outputs are still to be multiplied by the factor.
+  PAGODA_DEVICE RoundedState state(int slot) const {
+    const float sums[2] = {tile::quad_sum(sum_[0]), tile::quad_sum(sum_[1])};
+    const float sum = (slot == 0 ? sums[0] : sums[1]) * kWeightUnit;
+    const float max = slot == 0 ? max_[0] : max_[1];
+    const float to_log2 = slot == 0 ? scale_log2(0) : scale_log2(1);
+    const float max_log2 = __fmul_rn(max, to_log2);
     if (fabsf(max_log2) < kLargeLogit) return {{max_log2, sum}, kWeightUnit};
-    RoundedState rounded = rounded_state(max_[row], sum, scale_log2(row));
+    RoundedState rounded = rounded_state(max, sum, to_log2);
     rounded.factor *= kWeightUnit;
     return rounded;
   }
