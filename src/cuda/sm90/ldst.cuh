@@ -70,6 +70,15 @@ PAGODA_DEVICE void cp_async_16(uint32_t smem, const void* global, L2Policy polic
                : "memory");
 }
 
+// cp.async.cg with an L2 cache policy, of which only `source_bytes` (0 ... 16) are read
+PAGODA_DEVICE void cp_async_16(uint32_t smem, const void* global, uint32_t source_bytes,
+                               L2Policy policy) {
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(smem),
+      "l"(global), "r"(source_bytes), "l"(policy.bits)
+      : "memory");
+}
+
 // cp.async.ca: 4 bytes into shared memory.
 PAGODA_DEVICE void cp_async_4(uint32_t smem, const void* global) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(smem), "l"(global) : "memory");

@@ -35,7 +35,7 @@ struct PrefillConfig {
   // __syncwarp() orders the others' stores before one lane's arrival), or of the lane that calls
   // the copy engine.
   static constexpr int kKvArrivals = kKv8Bit ? 32 * kKvWarps : 1;
-  static constexpr int kKeyStages = 3;
+  static constexpr int kKeyStages = kKv8Bit ? 2 : 3;
   static constexpr int kValueStages = 2;
   static constexpr int kPieces = 2;
   static constexpr int kQueryTiles = kHeadDim <= 128 ? 2 : 1;
@@ -48,6 +48,10 @@ struct PrefillConfig {
   static_assert(kFetchRegisters + kMathGroups * kMathRegisters <=
                     65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
+  // Bytes of a tile of K or V, as they are before they are converted.
+  struct alignas(16) RawTile {
+    uint8_t bytes[kTileKeys * kHeadDim];
+  };
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
 
@@ -72,6 +76,7 @@ struct PrefillSmem {
   tile::Pipeline<Config::kValueStages> value_ring;
   tile::Pipeline<Config::kQueryTiles> query_ring;
   PieceRing<Config::kPieces> pieces;
+  TypeIf<Config::kKv8Bit, typename Config::RawTile[2]> raw;  // on their way: see TileConverter
   // What 1 stands for in each row of `queries`.
   TypeIf<Config::kKv8Bit, float[Config::kQueryTiles][Config::kTileRows]> query_unit;
 };

@@ -1,7 +1,6 @@
-// What the fetching warpgroup does for 8-bit K and V: each of its warps reads a part of every tile
-// and writes it as f16 to where wgmma takes it from. It goes through registers only: brought by the
-// copy engine, it would be written to and read from shared memory once more, and wgmma keeps that
-// busy. Q becomes f16 as well.
+// What the fetching warpgroup does for 8-bit K and V: each of its lanes copies a part of every tile
+// into shared memory, tiles ahead, for registers hold too few bytes on their way to hide how long
+// they take; then it writes them as f16 to where wgmma takes them from. Q becomes f16 as well.
 #ifndef PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
 #define PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
 
@@ -15,12 +14,12 @@
 
 namespace pagoda::cuda {
 
-// What is read for keys that are not in the piece, so that nothing in a tile is left from before:
-// with a branch around it, a load would be waited for at once.
+// What is read for keys that are not in the piece, so that nothing in a tile is left from before.
 alignas(16) static __device__ const uint8_t kZeroRow[128] = {};
 
-// A warp's 32 keys of each tile of K and V, of one piece after the other. The first loads of the
-// next tile are under way while the ring is full.
+// A warp's 32 keys of each tile of K and V, of one piece after the other. A lane converts what it
+// has copied itself, so nobody waits for other lanes' copies. Tiles go to the rings in the order in
+// which the math groups take them: K is a tile ahead of V.
 template <class Config>
 class TileConverter {
  public:
@@ -33,8 +32,9 @@ class TileConverter {
         row_(lane() / 8 / KeyTile::kNumPanels * 2 + lane() / 4 % 2),
         policy_(sm90::l2_evict_last()) {
     const int column = lane() / 8 % KeyTile::kNumPanels * KeyTile::kPanelCols + lane() % 4 * kChunk;
-    has_column_ = column < params.head_dim;
-    from_column_ = has_column_ ? column : 0;
+    const bool has_column = column < params.head_dim;
+    column_bytes_ = has_column ? kChunk : 0;
+    from_column_ = has_column ? column : 0;
     offset_ = KeyTile::offset(kRows * warp + row_, column);
   }
 
@@ -42,31 +42,36 @@ class TileConverter {
   // are on their way.
   template <class Meanwhile>
   PAGODA_DEVICE void convert(const Piece& piece, Meanwhile&& meanwhile) {
+    if (piece.kv.empty()) return meanwhile();
     const int32_t* pages = page_ids(kv_.block_table, piece.shape.seq);
+    const int32_t end = ceil_div(piece.kv.end, Config::kTileKeys);
     int32_t tile = piece.kv.begin / Config::kTileKeys;
-    TokenSlot here = slot(pages, piece.kv, tile);
-    const uint8_t* keys = own_row(kv_.k, here, piece.kv_head);
-    begin(keys);
+    TokenSlot first = slot(pages, piece.kv, tile);
+    TokenSlot next = slot(pages, piece.kv, tile + 1);
+    begin(0, true, kv_.k, first, piece.kv_head);
+    begin(1, tile + 1 < end, kv_.k, next, piece.kv_head);
     meanwhile();
+    finish(0, smem_.keys, smem_.key_ring, keys_at_);
+    begin(0, true, kv_.v, first, piece.kv_head);
+    TokenSlot second = slot(pages, piece.kv, tile + 2);
 #pragma unroll 1
-    for (; !piece.kv.empty() && tile * Config::kTileKeys < piece.kv.end; ++tile) {
-      const uint8_t* values = own_row(kv_.v, here, piece.kv_head);
-      finish(keys, smem_.keys, smem_.key_ring, keys_at_);
-      begin(values);
-      here = slot(pages, piece.kv, tile + 1);  // its page is asked for beside the values
-      finish(values, smem_.values, smem_.value_ring, values_at_);
-      keys = own_row(kv_.k, here, piece.kv_head);
-      begin(keys);
+    for (; tile < end; ++tile) {
+      if (tile + 1 < end) finish(1, smem_.keys, smem_.key_ring, keys_at_);
+      begin(1, tile + 2 < end, kv_.k, second, piece.kv_head);
+      finish(0, smem_.values, smem_.value_ring, values_at_);
+      begin(0, tile + 1 < end, kv_.v, next, piece.kv_head);
+      next = second;
+      second = slot(pages, piece.kv, tile + 3);  // needed only after the next keys
     }
   }
 
  private:
   static constexpr int kRows = Config::kTileKeys / Config::kKvWarps;
-  static constexpr int kChunk = 16;  // channels that a lane loads at once
+  static constexpr int kChunk = 16;  // channels that a lane copies at once
   // Eight lanes store to four neighbouring chunks of two rows: with the swizzle, to all banks.
   static constexpr int kRowsAtOnce = 8 / KeyTile::kNumPanels;
-  static constexpr int kLoads = kRows / kRowsAtOnce;
-  static constexpr int kUnderWay = 4;  // at once
+  static constexpr int kCopies = kRows / kRowsAtOnce;
+  static constexpr int kAhead = 4;  // chunks that a lane has in registers
   static_assert(kRows == 32 && Config::kTileKeys == 128 && KeyTile::kPanelCols == 4 * kChunk);
 
   PAGODA_DEVICE static int lane() {
@@ -87,40 +92,53 @@ class TileConverter {
     return static_cast<const uint8_t*>(pages.data) + row_offset(pages, slot, head);
   }
 
-  // `own_row`: where the tile's row `lane` of the warp's begins.
-  PAGODA_DEVICE uint4 load(const uint8_t* own_row, int i) const {
-    const uint64_t row =
-        __shfl_sync(0xffffffffu, reinterpret_cast<uint64_t>(own_row), i * kRowsAtOnce + row_);
-    return sm90::load_l2_16(reinterpret_cast<const uint8_t*>(row) + from_column_, policy_);
+  // Where the lane's chunk of copy `i` of a raw tile lies.
+  PAGODA_DEVICE uint32_t raw_chunk(int raw, int i) const {
+    const uint32_t first = sm90::smem_address(smem_.raw[raw].bytes) + threadIdx.x * kChunk;
+    return first + static_cast<uint32_t>(i * 32 * Config::kKvWarps * kChunk);
   }
 
-  // Begins with a tile: its first loads.
-  PAGODA_DEVICE void begin(const uint8_t* own_row) {
+  // The lane's part of a tile is on its way to raw tile `raw`. `slot`: of the tile's row `lane` of
+  // the warp's.
+  PAGODA_DEVICE void begin(int raw, bool there, const PagesParams& pages, TokenSlot slot,
+                           int32_t head) {
+    if (there) {
+      const auto own = reinterpret_cast<uint64_t>(own_row(pages, slot, head));
 #pragma unroll
-    for (int i = 0; i < kUnderWay; ++i) raw_[i] = load(own_row, i);
+      for (int i = 0; i < kCopies; ++i) {
+        const uint64_t row = __shfl_sync(0xffffffffu, own, i * kRowsAtOnce + row_);
+        sm90::cp_async_16(raw_chunk(raw, i), reinterpret_cast<const uint8_t*>(row) + from_column_,
+                          column_bytes_, policy_);
+      }
+    }
+    sm90::cp_async_commit();
   }
 
-  // The tile to the ring. The fence waits for all loads, so the next tile's come behind it.
+  // The older one of the tiles on their way to the ring.
   template <int kStages>
-  PAGODA_DEVICE void finish(const uint8_t* own_row, KeyTile (&tiles)[kStages],
-                            tile::Pipeline<kStages>& ring, tile::PipelineCursor<kStages>& at) {
+  PAGODA_DEVICE void finish(int raw, KeyTile (&tiles)[kStages], tile::Pipeline<kStages>& ring,
+                            tile::PipelineCursor<kStages>& at) {
+    sm90::cp_async_wait<1>();
     ring.acquire(at);
     const uint32_t to = sm90::smem_address(tiles[at.stage].bytes) + offset_;
+    uint4 ahead[kAhead];
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const uint4 raw = has_column_ ? raw_[i % kUnderWay] : uint4{};
+    for (int i = 0; i < kAhead; ++i) ahead[i] = sm90::load_shared_16(raw_chunk(raw, i));
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const uint4 bytes = ahead[i % kAhead];
+      if (i + kAhead < kCopies) ahead[i % kAhead] = sm90::load_shared_16(raw_chunk(raw, i + kAhead));
       uint4 low, high;
-      to_f16_pairs(KvT{}, raw.x, low.x, low.y);
-      to_f16_pairs(KvT{}, raw.y, low.z, low.w);
-      to_f16_pairs(KvT{}, raw.z, high.x, high.y);
-      to_f16_pairs(KvT{}, raw.w, high.z, high.w);
+      to_f16_pairs(KvT{}, bytes.x, low.x, low.y);
+      to_f16_pairs(KvT{}, bytes.y, low.z, low.w);
+      to_f16_pairs(KvT{}, bytes.z, high.x, high.y);
+      to_f16_pairs(KvT{}, bytes.w, high.z, high.w);
       // Further down the rows, chunks are permuted otherwise.
       constexpr uint32_t kStep = kRowsAtOnce * KeyTile::kPanelBytes;
       const uint32_t down = static_cast<uint32_t>(i) * kStep;
       const uint32_t permuted = sm90::swizzled(sm90::Swizzle::k128B, down) ^ down;
       sm90::store_shared_16((to ^ permuted) + down, low);
       sm90::store_shared_16((to ^ permuted ^ 16) + down, high);
-      if (i + kUnderWay < kLoads) raw_[i % kUnderWay] = load(own_row, i + kUnderWay);
     }
     sm90::fence_smem_for_async_proxy();
     sm90::arrive(ring.full(at));
@@ -129,14 +147,13 @@ class TileConverter {
 
   const PagedKvParams& kv_;
   PrefillSmem<Config>& smem_;
-  const int row_;  // of those that the warp loads at once
+  const int row_;  // of those that the warp copies at once
   const sm90::L2Policy policy_;
-  bool has_column_;  // channels past head_dim are zeros
-  int from_column_;  // of the lane's chunk; another if that is not there
-  uint32_t offset_;  // of its first place in a tile
+  uint32_t column_bytes_;  // of the lane's chunk: 0 past head_dim, where channels are zeros
+  int from_column_;        // of the lane's chunk; another if that is not there
+  uint32_t offset_;        // of its first place in a tile
   tile::PipelineCursor<Config::kKeyStages> keys_at_;
   tile::PipelineCursor<Config::kValueStages> values_at_;
-  uint4 raw_[kUnderWay];
 };
 
 // The inverse of a power of two.
