@@ -51,14 +51,17 @@ class TileConverter {
     begin(0, true, kv_.k, first, piece.kv_head);
     begin(1, tile + 1 < end, kv_.k, next, piece.kv_head);
     meanwhile();
-    finish(0, smem_.keys, smem_.key_ring, keys_at_);
+    finish(0, smem_.keys, smem_.key_ring, at_);
     begin(0, true, kv_.v, first, piece.kv_head);
     TokenSlot second = slot(pages, piece.kv, tile + 2);
 #pragma unroll 1
     for (; tile < end; ++tile) {
-      if (tile + 1 < end) finish(1, smem_.keys, smem_.key_ring, keys_at_);
+      Cursor next_at = at_;
+      next_at.advance();
+      if (tile + 1 < end) finish(1, smem_.keys, smem_.key_ring, next_at);
       begin(1, tile + 2 < end, kv_.k, second, piece.kv_head);
-      finish(0, smem_.values, smem_.value_ring, values_at_);
+      finish(0, smem_.values, smem_.value_ring, at_);
+      at_ = next_at;
       begin(0, tile + 1 < end, kv_.v, next, piece.kv_head);
       next = second;
       second = slot(pages, piece.kv, tile + 3);  // needed only after the next keys
@@ -66,6 +69,10 @@ class TileConverter {
   }
 
  private:
+  static constexpr int kStages = Config::kKeyStages;
+  static_assert(kStages == Config::kValueStages);
+  using Cursor = tile::PipelineCursor<kStages>;
+
   static constexpr int kRows = Config::kTileKeys / Config::kKvWarps;
   static constexpr int kChunk = 16;  // channels that a lane copies at once
   // Eight lanes store to four neighbouring chunks of two rows: with the swizzle, to all banks.
@@ -115,9 +122,8 @@ class TileConverter {
   }
 
   // The older one of the tiles on their way to the ring.
-  template <int kStages>
   PAGODA_DEVICE void finish(int raw, KeyTile (&tiles)[kStages], tile::Pipeline<kStages>& ring,
-                            tile::PipelineCursor<kStages>& at) {
+                            const Cursor& at) {
     sm90::cp_async_wait<1>();
     ring.acquire(at);
     const uint32_t to = sm90::smem_address(tiles[at.stage].bytes) + offset_;
@@ -142,7 +148,6 @@ class TileConverter {
     }
     sm90::fence_smem_for_async_proxy();
     sm90::arrive(ring.full(at));
-    at.advance();
   }
 
   const PagedKvParams& kv_;
@@ -152,8 +157,7 @@ class TileConverter {
   uint32_t column_bytes_;  // of the lane's chunk: 0 past head_dim, where channels are zeros
   int from_column_;        // of the lane's chunk; another if that is not there
   uint32_t offset_;        // of its first place in a tile
-  tile::PipelineCursor<Config::kKeyStages> keys_at_;
-  tile::PipelineCursor<Config::kValueStages> values_at_;
+  Cursor at_;              // in both rings
 };
 
 // The inverse of a power of two.
