@@ -29,28 +29,27 @@ class TileConverter {
   PAGODA_DEVICE TileConverter(const AttentionParams& params, int warp, PrefillSmem<Config>& smem)
       : kv_(params.kv),
         smem_(smem),
-        row_(lane() / 8 / KeyTile::kNumPanels * 2 + lane() / 4 % 2),
         policy_(sm90::l2_evict_last()) {
     const int column = lane() / 8 % KeyTile::kNumPanels * KeyTile::kPanelCols + lane() % 4 * kChunk;
     const bool has_column = column < params.head_dim;
     column_bytes_ = has_column ? kChunk : 0;
     from_column_ = has_column ? column : 0;
-    offset_ = KeyTile::offset(kRows * warp + row_, column);
+    offset_ = KeyTile::offset(kRows * warp + lane_row(), column);
   }
 
   // The piece stays in shared memory: registers are few. `meanwhile` is called once the first keys
   // are on their way.
   template <class Meanwhile>
   PAGODA_DEVICE void convert(const Piece& piece, Meanwhile&& meanwhile) {
-    if (piece.kv.empty()) return meanwhile();
     const int32_t* pages = page_ids(kv_.block_table, piece.shape.seq);
-    const int32_t end = ceil_div(piece.kv.end, Config::kTileKeys);
     int32_t tile = piece.kv.begin / Config::kTileKeys;
+    const int32_t end = piece.kv.empty() ? tile : ceil_div(piece.kv.end, Config::kTileKeys);
     TokenSlot first = slot(pages, piece.kv, tile);
     TokenSlot next = slot(pages, piece.kv, tile + 1);
-    begin(0, true, kv_.k, first, piece.kv_head);
+    begin(0, tile < end, kv_.k, first, piece.kv_head);
     begin(1, tile + 1 < end, kv_.k, next, piece.kv_head);
     meanwhile();
+    if (tile == end) return;
     finish(0, smem_.keys, smem_.key_ring, at_);
     begin(0, true, kv_.v, first, piece.kv_head);
     TokenSlot second = slot(pages, piece.kv, tile + 2);
@@ -85,6 +84,11 @@ class TileConverter {
     return static_cast<int>(threadIdx.x % 32);
   }
 
+  // The lane's of the rows that the warp copies at once.
+  PAGODA_DEVICE static int lane_row() {
+    return lane() / 8 / KeyTile::kNumPanels * 2 + lane() / 4 % 2;
+  }
+
   // Where row `lane` of the warp's of a tile lies; page -1: nowhere, for the key is not in the
   // piece.
   PAGODA_DEVICE TokenSlot slot(const int32_t* pages, KvRange kv, int32_t tile) const {
@@ -111,9 +115,9 @@ class TileConverter {
                            int32_t head) {
     if (there) {
       const auto own = reinterpret_cast<uint64_t>(own_row(pages, slot, head));
-#pragma unroll
+#pragma unroll 4  // as registers allow
       for (int i = 0; i < kCopies; ++i) {
-        const uint64_t row = __shfl_sync(0xffffffffu, own, i * kRowsAtOnce + row_);
+        const uint64_t row = __shfl_sync(0xffffffffu, own, i * kRowsAtOnce + lane_row());
         sm90::cp_async_16(raw_chunk(raw, i), reinterpret_cast<const uint8_t*>(row) + from_column_,
                           column_bytes_, policy_);
       }
@@ -152,7 +156,6 @@ class TileConverter {
 
   const PagedKvParams& kv_;
   PrefillSmem<Config>& smem_;
-  const int row_;  // of those that the warp copies at once
   const sm90::L2Policy policy_;
   uint32_t column_bytes_;  // of the lane's chunk: 0 past head_dim, where channels are zeros
   int from_column_;        // of the lane's chunk; another if that is not there
