@@ -27,9 +27,7 @@ class TileConverter {
   using KeyTile = typename Config::KeyTile;
 
   PAGODA_DEVICE TileConverter(const AttentionParams& params, int warp, PrefillSmem<Config>& smem)
-      : kv_(params.kv),
-        smem_(smem),
-        policy_(sm90::l2_evict_last()) {
+      : kv_(params.kv), smem_(smem), policy_(sm90::l2_evict_last()) {
     const int column = lane() / 8 % KeyTile::kNumPanels * KeyTile::kPanelCols + lane() % 4 * kChunk;
     const bool has_column = column < params.head_dim;
     column_bytes_ = has_column ? kChunk : 0;
@@ -137,7 +135,8 @@ class TileConverter {
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
       const uint4 bytes = ahead[i % kAhead];
-      if (i + kAhead < kCopies) ahead[i % kAhead] = sm90::load_shared_16(raw_chunk(raw, i + kAhead));
+      if (i + kAhead < kCopies)
+        ahead[i % kAhead] = sm90::load_shared_16(raw_chunk(raw, i + kAhead));
       uint4 low, high;
       to_f16_pairs(KvT{}, bytes.x, low.x, low.y);
       to_f16_pairs(KvT{}, bytes.y, low.z, low.w);
