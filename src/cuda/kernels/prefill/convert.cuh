@@ -19,7 +19,8 @@ alignas(16) static __device__ const uint8_t kZeroRow[128] = {};
 
 // A warp's 32 keys of each tile of K and V, of one piece after the other. A lane converts what it
 // has copied itself, so nobody waits for other lanes' copies. Tiles go to the rings in the order in
-// which the math groups take them: K is a tile ahead of V.
+// which the math groups take them: K is a tile ahead of V. A piece's last values are converted
+// when the next piece is known and its Q on its way, so that the math groups wait for neither.
 template <class Config>
 class TileConverter {
  public:
@@ -35,34 +36,45 @@ class TileConverter {
     offset_ = KeyTile::offset(kRows * warp + lane_row(), column);
   }
 
-  // The piece stays in shared memory: registers are few. `meanwhile` is called once the first keys
-  // are on their way.
-  template <class Meanwhile>
-  PAGODA_DEVICE void convert(const Piece& piece, Meanwhile&& meanwhile) {
+  // The piece stays in shared memory: registers are few. begin_query() begins a group of copies,
+  // finish_query() is called when they are there.
+  template <class BeginQuery, class FinishQuery>
+  PAGODA_DEVICE void convert(const Piece& piece, BeginQuery&& begin_query,
+                             FinishQuery&& finish_query) {
     const int32_t* pages = page_ids(kv_.block_table, piece.shape.seq);
     int32_t tile = piece.kv.begin / Config::kTileKeys;
     const int32_t end = piece.kv.empty() ? tile : ceil_div(piece.kv.end, Config::kTileKeys);
     TokenSlot first = slot(pages, piece.kv, tile);
     TokenSlot next = slot(pages, piece.kv, tile + 1);
+    begin_query();
+    finish_last_values();
     begin(0, tile < end, kv_.k, first, piece.kv_head);
     begin(1, tile + 1 < end, kv_.k, next, piece.kv_head);
-    meanwhile();
+    sm90::cp_async_wait<2>();
+    finish_query();
     if (tile == end) return;
     finish(0, smem_.keys, smem_.key_ring, at_);
     begin(0, true, kv_.v, first, piece.kv_head);
     TokenSlot second = slot(pages, piece.kv, tile + 2);
 #pragma unroll 1
-    for (; tile < end; ++tile) {
+    for (; tile + 1 < end; ++tile) {
       Cursor next_at = at_;
       next_at.advance();
-      if (tile + 1 < end) finish(1, smem_.keys, smem_.key_ring, next_at);
+      finish(1, smem_.keys, smem_.key_ring, next_at);
       begin(1, tile + 2 < end, kv_.k, second, piece.kv_head);
       finish(0, smem_.values, smem_.value_ring, at_);
       at_ = next_at;
-      begin(0, tile + 1 < end, kv_.v, next, piece.kv_head);
+      begin(0, true, kv_.v, next, piece.kv_head);
       next = second;
       second = slot(pages, piece.kv, tile + 3);  // needed only after the next keys
     }
+    has_last_values_ = true;
+  }
+
+  // When there are no more pieces.
+  PAGODA_DEVICE void end() {
+    sm90::cp_async_commit();  // where a next query would be
+    finish_last_values();
   }
 
  private:
@@ -153,13 +165,21 @@ class TileConverter {
     sm90::arrive(ring.full(at));
   }
 
+  PAGODA_DEVICE void finish_last_values() {
+    if (!has_last_values_) return;
+    finish(0, smem_.values, smem_.value_ring, at_);
+    at_.advance();
+    has_last_values_ = false;
+  }
+
   const PagedKvParams& kv_;
   PrefillSmem<Config>& smem_;
   const sm90::L2Policy policy_;
-  uint32_t column_bytes_;  // of the lane's chunk: 0 past head_dim, where channels are zeros
-  int from_column_;        // of the lane's chunk; another if that is not there
-  uint32_t offset_;        // of its first place in a tile
-  Cursor at_;              // in both rings
+  uint32_t column_bytes_;         // of the lane's chunk: 0 past head_dim, where channels are zeros
+  int from_column_;               // of the lane's chunk; another if that is not there
+  uint32_t offset_;               // of its first place in a tile
+  Cursor at_;                     // in both rings
+  bool has_last_values_ = false;  // of the former piece, on their way
 };
 
 // The inverse of a power of two.
@@ -212,16 +232,23 @@ PAGODA_DEVICE void bf16_query_to_f16(int warp, typename Config::QueryTile& tile,
   }
 }
 
-// Q for 8-bit K and V.
+// Q for 8-bit K and V: a group of copies begins, if it has 16 bits.
 template <class Config>
-PAGODA_DEVICE void fetch_query_as_f16(const AttentionParams& params, const PieceSlot& slot,
-                                      int warp, typename Config::QueryTile& tile,
-                                      float (&unit)[Config::kTileRows]) {
+PAGODA_DEVICE void begin_query(const AttentionParams& params, const PieceSlot& slot, int warp,
+                               typename Config::QueryTile& tile) {
   if (params.q.dtype == DType::kFloat8E4M3) {
     convert_query<Config>(params, slot, warp, tile);
+    sm90::cp_async_commit();
   } else {
     copy_query<Config>(params, slot, warp, tile);
   }
+}
+
+// When the copies are there.
+template <class Config>
+PAGODA_DEVICE void finish_query(const AttentionParams& params, int warp,
+                                typename Config::QueryTile& tile,
+                                float (&unit)[Config::kTileRows]) {
   if (params.q.dtype == DType::kBFloat16) {
     bf16_query_to_f16<Config>(warp, tile, unit);
   } else {
@@ -238,14 +265,19 @@ PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& 
   // A query tile is released before its piece, so there is nothing to wait for.
   static_assert(Config::kQueryTiles == Config::kPieces);
   const auto use = [&](const PieceSlot& slot, auto cursor) {
-    converter.convert(slot.piece, [&] {
-      fetch_query_as_f16<Config>(params, slot, warp, smem.queries[cursor.stage],
-                                 smem.query_unit[cursor.stage]);
-      sm90::fence_smem_for_async_proxy();
-      sm90::arrive(smem.query_ring.full(cursor));
-    });
+    auto& query = smem.queries[cursor.stage];
+    converter.convert(
+        slot.piece, [&] { begin_query<Config>(params, slot, warp, query); },
+        [&] {
+          finish_query<Config>(params, warp, query, smem.query_unit[cursor.stage]);
+          sm90::fence_smem_for_async_proxy();
+          sm90::arrive(smem.query_ring.full(cursor));
+        });
   };
-  if (warp > 0) return for_each_piece(smem.pieces, use);
+  if (warp > 0) {
+    for_each_piece(smem.pieces, use);
+    return converter.end();
+  }
   PiecePublisher<Config::kPieces> publisher(smem.pieces);
   walk_along(params, work, [&](auto& walk) {
     const auto cursor = publisher.publish(params, walk.piece());
@@ -253,6 +285,7 @@ PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& 
     use(smem.pieces.slots[cursor.stage], cursor);
   });
   publisher.finish();
+  converter.end();
 }
 
 }  // namespace pagoda::cuda

@@ -16,7 +16,7 @@ PAGODA_DEVICE void for_each_query_chunk(const AttentionParams& params, const Pie
   static_assert(kRows % 32 == 0);
   constexpr int kChunks = Config::kHeadDim / 8;
   constexpr int kRowsAtOnce = 32 / kChunks;
-  constexpr int kUnrolled = Config::kKv8Bit ? 2 : 4;  // as registers allow
+  constexpr int kUnrolled = Config::kKv8Bit ? 1 : 4;  // as registers allow
   const int lane = static_cast<int>(threadIdx.x % 32);
   // Where row 32 * i + lane of the warp's lies; -1: nowhere.
   int64_t offset[kRows / 32];
@@ -41,7 +41,7 @@ PAGODA_DEVICE void for_each_query_chunk(const AttentionParams& params, const Pie
   }
 }
 
-// 16-bit rows as they are; rows and channels that are not there are zeros.
+// Begins to copy 16-bit rows as they are; rows and channels that are not there are zeros.
 template <class Config>
 PAGODA_DEVICE void copy_query(const AttentionParams& params, const PieceSlot& slot, int warp,
                               typename Config::QueryTile& tile) {
@@ -51,7 +51,6 @@ PAGODA_DEVICE void copy_query(const AttentionParams& params, const PieceSlot& sl
         sm90::cp_async_16(tile.address(row, column), q + from, there ? 16 : 0);
       });
   sm90::cp_async_commit();
-  sm90::cp_async_wait<0>();
 }
 
 }  // namespace pagoda::cuda

@@ -146,6 +146,7 @@ PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
     const typename Config::QueryCursor at = Config::query_cursor(cursor);
     smem.query_ring.acquire(at);
     copy_query<Config>(params, slot, warp, smem.queries[at.stage]);
+    sm90::cp_async_wait<0>();
     sm90::fence_smem_for_async_proxy();
     sm90::arrive(smem.query_ring.full(at));
   });
