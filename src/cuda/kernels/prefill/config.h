@@ -48,8 +48,9 @@ struct PrefillConfig {
   static_assert(kFetchRegisters + kMathGroups * kMathRegisters <=
                     65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
-  // Bytes of a tile of K or V, as they are before they are converted.
-  struct alignas(16) RawTile {
+  // Bytes of a tile of K or V, as they are before they are converted. Copies of 16 bytes to places
+  // that are no multiple of 32 take a fifth longer.
+  struct alignas(128) RawTile {
     uint8_t bytes[kTileKeys * kHeadDim];
   };
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
@@ -72,11 +73,11 @@ struct PrefillSmem {
   typename Config::QueryTile queries[Config::kQueryTiles];  // then output, on its way to memory
   typename Config::KeyTile keys[Config::kKeyStages];
   typename Config::KeyTile values[Config::kValueStages];
+  TypeIf<Config::kKv8Bit, typename Config::RawTile[2]> raw;  // on their way: see TileConverter
   tile::Pipeline<Config::kKeyStages> key_ring;
   tile::Pipeline<Config::kValueStages> value_ring;
   tile::Pipeline<Config::kQueryTiles> query_ring;
   PieceRing<Config::kPieces> pieces;
-  TypeIf<Config::kKv8Bit, typename Config::RawTile[2]> raw;  // on their way: see TileConverter
   // What 1 stands for in each row of `queries`.
   TypeIf<Config::kKv8Bit, float[Config::kQueryTiles][Config::kTileRows]> query_unit;
 };
