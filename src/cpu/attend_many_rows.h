@@ -8,6 +8,7 @@
 #include "cpu/kernels.h"
 #include "cpu/kv_strip.h"
 #include "cpu/load_rows.h"
+#include "cpu/many_rows_amx.h"
 #include "cpu/many_rows_band.h"
 #include "cpu/many_rows_bf16.h"
 #include "cpu/many_rows_f32.h"
@@ -47,13 +48,14 @@ class ManyRows {
         gap_(hidden_gap(rows_.rule, rows_.q_pos(0))),
         kv_head_(item.kv_head),
         head_dim_(params.head_dim),
+        padded_dim_(round_up(params.head_dim, kRowAlign)),
         scale_(logit_scale(params, item.seq, item.kv_head)),
         // With a scale of 0 a hidden key's -inf would become NaN in the exponent.
         plain_(is_plain_score(params.score) && !has_token_scales(params.kv) && scale_ > 0.0f),
         s_(*reinterpret_cast<ManyRowsScratch*>(scratch.data)) {
     out_ = reinterpret_cast<float*>(&s_ + 1);
-    q_ = reinterpret_cast<Element*>(out_ + kManyRowsTile * head_dim_);
-    k_ = q_ + kManyRowsTile * head_dim_;
+    q_ = reinterpret_cast<Element*>(out_ + kManyRowsTile * padded_dim_);
+    k_ = q_ + kManyRowsTile * padded_dim_;
     v_ = k_ + kStripKeys * Arithmetic::row_stride(head_dim_);
     weights_ = reinterpret_cast<Element*>(s_.weights);
     num_bands_ = ceil_div(rows_.num_rows, kBandRows);
@@ -86,9 +88,7 @@ class ManyRows {
       const float* out = band_array(out_, first / kBandRows) + lane;
       for (int32_t d = 0; d < head_dim_; d += kLanes) {
         F32 x[kLanes];
-        for (int32_t i = 0; i < kLanes; ++i) {
-          x[i] = d + i < head_dim_ ? F32::load(out + (d + i) * kBandRows) : F32(0.0f);
-        }
+        for (int32_t i = 0; i < kLanes; ++i) x[i] = F32::load(out + (d + i) * kBandRows);
         transpose(x);
         for (int32_t r = 0; r < kLanes; ++r) {
           if (r == num_rows) break;
@@ -104,14 +104,14 @@ class ManyRows {
 
   template <class T>
   PAGODA_HD T* band_array(T* array, int32_t band) const {
-    return array + band * kBandRows * head_dim_;
+    return array + band * kBandRows * padded_dim_;
   }
 
   void start_band(int32_t index) {
     Band& band = s_.bands[index];
     const int32_t first = index * kBandRows;
     band.num_rows = min_of(kBandRows, rows_.num_rows - first);
-    __builtin_memset(band_array(out_, index), 0, sizeof(float) * kBandRows * head_dim_);
+    __builtin_memset(band_array(out_, index), 0, sizeof(float) * kBandRows * padded_dim_);
     for (int32_t lane = 0; lane < kBandRows; ++lane) {
       // Lanes past the last row repeat it, with q = 0.
       const int32_t row = first + min_of(lane, band.num_rows - 1);
@@ -151,10 +151,7 @@ class ManyRows {
         x[r] = F32::load(reinterpret_cast<const float*>(rows[r] + w * kWordElements));
       }
       transpose(x);
-      for (int32_t i = 0; i < kLanes; ++i) {
-        if (w + i == num_words) break;
-        x[i].store(words + (w + i) * kBandRows);
-      }
+      for (int32_t i = 0; i < kLanes; ++i) x[i].store(words + (w + i) * kBandRows);
     }
   }
 
@@ -199,10 +196,11 @@ class ManyRows {
   // scores[key][row] = dot(k, q). The next strip is fetched meanwhile, a few rows at a time: most
   // of a burst would be lost.
   void multiply_strip(int32_t index, const StripRequest& next) {
-    constexpr int32_t kParts = kStripKeys / kKeyUnroll;
-    for (int32_t part = 0; part * kKeyUnroll < num_keys_; ++part) {
+    constexpr int32_t kStep = Arithmetic::kKeyStep;
+    constexpr int32_t kParts = kStripKeys / kStep;
+    for (int32_t part = 0; part * kStep < num_keys_; ++part) {
       Strip::fetch(params_, next, index * kParts + part, num_bands_ * kParts);
-      const int32_t i = part * kKeyUnroll;
+      const int32_t i = part * kStep;
       multiply_keys<Arithmetic>(band_array(q_, index), k_ + i * Arithmetic::row_stride(head_dim_),
                                 head_dim_, s_.scores + i);
     }
@@ -252,6 +250,8 @@ class ManyRows {
     F32 anchor[kBandVectors];
     F32 sum[kBandVectors];
     bool grew = false;
+    // Keys after the last, as many as are multiplied at once, have a weight of 0.
+    const int32_t num_weights = round_up(num_keys_, Arithmetic::kKeyStep);
     for (int v = 0; v < kBandVectors; ++v) {
       F32 largest(-kInfinity);
       for (int32_t i = 0; i < num_keys_; ++i) {
@@ -265,8 +265,9 @@ class ManyRows {
         if constexpr (kMasked || !kPlain) x.store(score);
         largest = max_lanes(largest, x);
       }
-      // An odd key has a partner of weight 0.
-      if (num_keys_ % 2 != 0) F32(-kInfinity).store(&s_.scores[num_keys_][v * kLanes]);
+      for (int32_t i = num_keys_; i < num_weights; ++i) {
+        F32(-kInfinity).store(&s_.scores[i][v * kLanes]);
+      }
       const F32 old_max = F32::load(band->max + v * kLanes);
       const F32 new_max = max_lanes(largest, old_max);
       anchor[v] = softmax_anchor(new_max);
@@ -277,10 +278,9 @@ class ManyRows {
       sum[v] = F32::load(band->sum + v * kLanes) * factor;
     }
     // In registers: what is stored below might be *this.
-    const int32_t num_keys = num_keys_;
     const float(*scores)[kBandRows] = s_.scores;
     Element* weights = weights_;
-    for (int32_t i = 0; i < num_keys; i += 2) {
+    for (int32_t i = 0; i < num_weights; i += 2) {
       F32 weight[2][kBandVectors];
       for (int j = 0; j < 2; ++j) {
         for (int v = 0; v < kBandVectors; ++v) {
@@ -323,6 +323,7 @@ class ManyRows {
   const KvRange gap_;  // keys that no row sees, among those that some do
   const int32_t kv_head_;
   const int32_t head_dim_;
+  const int32_t padded_dim_;  // channels of out and q; those past head_dim are 0 or not read
   const float scale_;
   const bool plain_;
   int32_t num_bands_;
@@ -347,7 +348,12 @@ void attend_many_rows(const AttentionParams& params, const WorkItem& item, KvRan
                       Scratch scratch, RowStates result) {
 #if PAGODA_HAS_BF16_DOT
   if (held_by_bf16(params.q.dtype) && held_by_bf16(params.kv.dtype)) {
+#if PAGODA_HAS_AMX
+    const TileConfig tiles;
+    return attend_many_rows_by<ManyRowsAmx>(params, item, kv, scratch, result);
+#else
     return attend_many_rows_by<ManyRowsBf16>(params, item, kv, scratch, result);
+#endif
   }
 #endif
   attend_many_rows_by<ManyRowsF32>(params, item, kv, scratch, result);

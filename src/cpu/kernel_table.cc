@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "cpu/amx_support.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -14,6 +16,7 @@ extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAvx512Bf16;
 extern const Kernels kKernelsAvx512Bf16Vbmi;
+extern const Kernels kKernelsAmxBf16;
 #endif
 
 namespace {
@@ -36,11 +39,16 @@ bool has_bf16_dot() {
   return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
          __builtin_cpu_supports("avx512vnni");
 }
+
+bool has_bf16_dot_and_vbmi() {
+  return has_bf16_dot() && __builtin_cpu_supports("avx512vbmi");
+}
 #endif
 
 struct Entry {
   const Kernels* kernels;
   bool (*runs_here)();
+  bool only_if_named = false;
 };
 
 // Worst first. Each set is gated on the instructions that its file is compiled with.
@@ -51,8 +59,11 @@ const Entry kEntries[] = {
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }},
     {&kKernelsAvx512, has_avx512},
     {&kKernelsAvx512Bf16, has_bf16_dot},
-    {&kKernelsAvx512Bf16Vbmi,
-     [] { return has_bf16_dot() && __builtin_cpu_supports("avx512vbmi"); }},
+    {&kKernelsAvx512Bf16Vbmi, has_bf16_dot_and_vbmi},
+    // It has run on emulated tiles only, so nobody gets it unasked.
+    {.kernels = &kKernelsAmxBf16,
+     .runs_here = [] { return has_bf16_dot_and_vbmi() && request_amx_bf16(); },
+     .only_if_named = true},
 #endif
 };
 
@@ -67,9 +78,10 @@ Choice choose() {
   const std::string wanted = forced != nullptr ? forced : "";
   bool found = false;
   for (const Entry& entry : kEntries) {
-    if (!entry.runs_here()) continue;
-    if (!found) choice.kernels = entry.kernels;
-    found |= wanted == entry.kernels->name;
+    const bool is_wanted = wanted == entry.kernels->name;
+    if (found || (entry.only_if_named && !is_wanted) || !entry.runs_here()) continue;
+    choice.kernels = entry.kernels;
+    found = is_wanted;
   }
   if (!wanted.empty() && !found) {
     choice.error = "PAGODA_CPU_ISA: got " + wanted + ", wants one of";
@@ -97,7 +109,7 @@ const std::string& isa_error() {
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
   for (const Entry& entry : kEntries) {
-    if (entry.runs_here()) names.emplace_back(entry.kernels->name);
+    if (!entry.only_if_named && entry.runs_here()) names.emplace_back(entry.kernels->name);
   }
   return names;
 }

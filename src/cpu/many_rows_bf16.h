@@ -18,6 +18,7 @@ struct ManyRowsBf16 {
   using Vector = Bf16Pairs;
   static constexpr int32_t kSpan = 2;
   static constexpr int32_t kRunChannels = 32;
+  static constexpr int32_t kKeyStep = kKeyUnroll;
   template <class T>
   static constexpr bool kHolds = kHeldByBf16<T>;
 
@@ -37,20 +38,24 @@ struct ManyRowsBf16 {
     }
   }
 
-  // v: [kStripKeys / 2][row_stride] pairs of two keys; with `scales` by key if there are any, and
-  // then rounded, as are the values of a cache that is dequantised to bf16.
+  // Channels from d on of the i-th row; with `scales` by key if there are any, and then rounded, as
+  // are the values of a cache that is dequantised to bf16.
+  template <class T>
+  PAGODA_HD static Bf16Pairs load_value(const T* const (&rows)[kStripKeys], const float* scales,
+                                        int32_t head_dim, int32_t i, int32_t d) {
+    const int count = min_of(kBf16Lanes, head_dim - d);
+    return scales == nullptr ? load_bf16(rows[i] + d, count)
+                             : load_scaled_bf16(rows[i] + d, count, scales[i]);
+  }
+
+  // v: [kStripKeys / 2][row_stride] pairs of two keys.
   template <class T>
   PAGODA_HD static void load_values(const T* const (&rows)[kStripKeys], const float* scales,
                                     int32_t head_dim, BFloat16* v) {
-    const auto load = [&](int32_t i, int32_t d) {
-      const int count = min_of(kBf16Lanes, head_dim - d);
-      return scales == nullptr ? load_bf16(rows[i] + d, count)
-                               : load_scaled_bf16(rows[i] + d, count, scales[i]);
-    };
     for (int32_t i = 0; i < kStripKeys; i += 2) {
       for (int32_t d = 0; d < head_dim; d += kBf16Lanes) {
-        const Bf16Pairs even = load(i, d);
-        const Bf16Pairs odd = load(i + 1, d);
+        const Bf16Pairs even = load_value(rows, scales, head_dim, i, d);
+        const Bf16Pairs odd = load_value(rows, scales, head_dim, i + 1, d);
         interleave(even, odd, 0).store(v + 2 * d);
         interleave(even, odd, kLanes).store(v + 2 * d + kBf16Lanes);
       }

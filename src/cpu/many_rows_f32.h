@@ -16,6 +16,7 @@ struct ManyRowsF32 {
   using Vector = F32;
   static constexpr int32_t kSpan = 1;
   static constexpr int32_t kRunChannels = 16;
+  static constexpr int32_t kKeyStep = kKeyUnroll;  // keys that multiply_keys() takes
   template <class T>
   static constexpr bool kHolds = true;
 
