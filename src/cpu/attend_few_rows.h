@@ -22,13 +22,14 @@ namespace {
 constexpr int kPrefetchTiles = 4;
 
 // The tiles from the one being computed to the one being prefetched.
+template <int kTileKeys>
 struct UpcomingTiles {
-  KeyRows tiles[kPrefetchTiles + 1];
+  KeyRows<kTileKeys> tiles[kPrefetchTiles + 1];
   int size;
   int first = 0;
 
   explicit UpcomingTiles(int num_tiles) : size(num_tiles) {}
-  PAGODA_HD KeyRows& operator[](int i) { return tiles[(first + i) % size]; }
+  PAGODA_HD KeyRows<kTileKeys>& operator[](int i) { return tiles[(first + i) % size]; }
 };
 
 // For each row of the item: packed q, padded; then all of RunningRows.
@@ -71,23 +72,24 @@ class FewRows {
                      all_visible(rows_.rule, rows_.q_pos(0), rows_.q_pos(rows_.num_rows - 1)));
     const int32_t* pages = page_ids(params_.kv.block_table, item_.seq);
     const KvRange gap = hidden_gap(rows_.rule, rows_.q_pos(0));
+    constexpr int32_t kTileKeys = Arithmetic::kTileKeys;
     int32_t next = kv.begin;
     const auto next_rows = [&] {
       const int32_t begin = past_gap(gap, next, kTileKeys);
       next = min_of(round_down(begin, kTileKeys) + kTileKeys, kv.end);
-      return KeyRows(params_.kv, pages, {begin, next});
+      return KeyRows<kTileKeys>(params_.kv, pages, {begin, next});
     };
-    UpcomingTiles upcoming(1 + max_of(1, kPrefetchTiles / item_.num_kv_heads));
+    UpcomingTiles<kTileKeys> upcoming(1 + max_of(1, kPrefetchTiles / item_.num_kv_heads));
     for (int i = 0; i < upcoming.size; ++i) upcoming[i] = next_rows();
     for (; upcoming[0].num_keys > 0; upcoming.first = (upcoming.first + 1) % upcoming.size) {
-      KeyRows& rows = upcoming[0];
+      KeyRows<kTileKeys>& rows = upcoming[0];
       const KvRange keys{rows.begin, rows.begin + rows.num_keys};
-      RowFetcher fetcher(params_.kv, upcoming[upcoming.size - 1], item_, params_.head_dim,
-                         sizeof(T));
-      const KeyTile tile{.keys = rows,
-                         .following = upcoming[1],
-                         .masked = keys.size() < kTileKeys || !unmasked.contains(keys),
-                         .fetcher = &fetcher};
+      RowFetcher<kTileKeys> fetcher(params_.kv, upcoming[upcoming.size - 1], item_,
+                                    params_.head_dim, sizeof(T));
+      const KeyTile<kTileKeys> tile{.keys = rows,
+                                    .following = upcoming[1],
+                                    .masked = keys.size() < kTileKeys || !unmasked.contains(keys),
+                                    .fetcher = &fetcher};
       for (int32_t h = 0; h < item_.num_kv_heads; ++h) attend_head<Arithmetic>(tile, h);
       rows = next_rows();
     }
@@ -126,14 +128,16 @@ class FewRows {
     }
   }
 
-  PAGODA_HD HeadTile<T> head_tile(const KeyTile& tile, int32_t kv_head) const {
+  template <int kTileKeys>
+  PAGODA_HD HeadTile<T, kTileKeys> head_tile(const KeyTile<kTileKeys>& tile,
+                                             int32_t kv_head) const {
     const PagedKvParams& kv = params_.kv;
-    HeadTile<T> head{.tile = tile,
-                     .k = head_rows<T>(kv.k, kv_head),
-                     .v = head_rows<T>(kv.v, kv_head),
-                     .has_token_scales = has_token_scales(kv),
-                     .k_scale = {},
-                     .v_scale = {}};
+    HeadTile<T, kTileKeys> head{.tile = tile,
+                                .k = head_rows<T>(kv.k, kv_head),
+                                .v = head_rows<T>(kv.v, kv_head),
+                                .has_token_scales = has_token_scales(kv),
+                                .k_scale = {},
+                                .v_scale = {}};
     for (int i = 0; head.has_token_scales && i < kTileKeys; ++i) {
       head.k_scale[i] = tile.keys.k_scale[i][kv_head * kv.k_token_scale.head_stride];
       head.v_scale[i] = tile.keys.v_scale[i][kv_head * kv.v_token_scale.head_stride];
@@ -142,11 +146,11 @@ class FewRows {
   }
 
   template <class Arithmetic>
-  void attend_head(const KeyTile& tile, int32_t index) {
+  void attend_head(const KeyTile<Arithmetic::kTileKeys>& tile, int32_t index) {
     const bool is_last = index + 1 == item_.num_kv_heads;
     tile.fetcher->start_head(params_.kv, is_last ? tile.following : tile.keys,
                              item_.kv_head + (is_last ? 0 : index + 1));
-    const HeadTile<T> head = head_tile(tile, item_.kv_head + index);
+    const HeadTile<T, Arithmetic::kTileKeys> head = head_tile(tile, item_.kv_head + index);
     // Passes of nearly the same size: 4 and 3 rows keep the arithmetic busier than 6 and 1.
     const int32_t num_passes = ceil_div(item_.num_rows, Arithmetic::kRowsPerPass);
     const int32_t rows_per_pass = ceil_div(item_.num_rows, num_passes);
@@ -168,16 +172,18 @@ class FewRows {
 
   // kRows rows of one head over one tile.
   template <class Arithmetic, int kRows>
-  [[gnu::noinline]] void attend_rows(const HeadTile<T>& head, int32_t head_index, int32_t row) {
-    const KeyTile& tile = head.tile;
+  [[gnu::noinline]] void attend_rows(const HeadTile<T, Arithmetic::kTileKeys>& head,
+                                     int32_t head_index, int32_t row) {
+    constexpr int kTileKeys = Arithmetic::kTileKeys;
+    const KeyTile<kTileKeys>& tile = head.tile;
     const int32_t kv_head = item_.kv_head + head_index;
     const int32_t first = head_index * item_.num_rows + row;
     const RowStates part{result_.out + first * result_.out_stride, result_.state + first,
                          result_.out_stride};
-    F32 x[kRows][kTileVectors];
+    F32 x[kRows][kTileKeys / kLanes];
     Arithmetic::template dot_tile<kRows>(head, packed_q<typename Arithmetic::Query>(first),
                                          part.out_stride, params_.head_dim, x);
-    Weighed<kRows> weighed;
+    Weighed<kRows, kTileKeys> weighed;
     weighed.num_keys = tile.keys.num_keys;
     __builtin_memcpy(weighed.v_offset, tile.keys.v_offset, sizeof(weighed.v_offset));
     const float scale = logit_scale(params_, rows_.seq, kv_head);
@@ -190,10 +196,10 @@ class FewRows {
     for (int r = 0; r < kRows && head.has_token_scales; ++r) {
       scale_weights(x[r], head.v_scale, weighed.weights[r]);
     }
-    InfiniteValues<kRows> infinite;
-    if (tile.masked) take_infinite<T, kRows>(head, x, params_.head_dim, &weighed, &infinite);
+    InfiniteValues<kRows, kTileKeys> infinite;
+    if (tile.masked) take_infinite(head, x, params_.head_dim, &weighed, &infinite);
     Arithmetic::template weigh_tile<kRows>(head, weighed, params_.head_dim, part);
-    add_infinite<T, kRows>(head, infinite, params_.head_dim, part);
+    add_infinite(head, infinite, params_.head_dim, part);
   }
 
   const AttentionParams& params_;

@@ -11,18 +11,22 @@
 namespace pagoda::cpu {
 namespace {
 
-template <class T>
+// A tile is as many bytes for every type: with half as many keys a row of 8 bits would spend more
+// on what is done once a tile, with twice as many a row of 16 bits would not stay in L1.
+template <class T, int kKeysOfTile = 32 / sizeof(T)>
 struct Bf16Arithmetic {
   using Query = BFloat16;
   static constexpr int kRowsPerPass = 8;
+  static constexpr int kTileKeys = kKeysOfTile;
+  static constexpr int kTileVectors = kTileKeys / kLanes;
 
   // As F32Arithmetic's; pairs lie along head_dim.
   template <int kRows>
-  PAGODA_HD static void dot_tile(const HeadTile<T>& head, const BFloat16* q, int32_t q_stride,
-                                 int32_t head_dim, F32 (&dots)[kRows][kTileVectors]) {
-    static_assert(kTileVectors == 1);
-    F32 quarters[kRows][kBlocks];
-    for (int i = 0; i < kBlocks; ++i) {
+  PAGODA_HD static void dot_tile(const HeadTile<T, kTileKeys>& head, const BFloat16* q,
+                                 int32_t q_stride, int32_t head_dim,
+                                 F32 (&dots)[kRows][kTileVectors]) {
+    F32 parts[kRows][kTileVectors][kBlocks];
+    for (int i = 0; i < kTileVectors * kBlocks; ++i) {
       head.tile.fetcher->fetch(1);
       const T* keys[kKeys];
       for (int j = 0; j < kKeys; ++j) {
@@ -30,19 +34,23 @@ struct Bf16Arithmetic {
       }
       // As many rows as have registers for their sums.
       constexpr int kFirst = kRows <= 6 ? kRows : 4;
-      dot_keys<kFirst>(keys, q, q_stride, head_dim, i, quarters);
+      F32 sums[kRows];
+      dot_keys<kFirst>(keys, q, q_stride, head_dim, sums);
       if constexpr (kFirst < kRows) {
-        dot_keys<kRows - kFirst>(keys, q + kFirst * q_stride, q_stride, head_dim, i,
-                                 quarters + kFirst);
+        dot_keys<kRows - kFirst>(keys, q + kFirst * q_stride, q_stride, head_dim, sums + kFirst);
       }
+      for (int r = 0; r < kRows; ++r) parts[r][i / kBlocks][i % kBlocks] = sums[r];
     }
-    for (int r = 0; r < kRows; ++r) dots[r][0] = add_blocks(quarters[r]);
+    for (int r = 0; r < kRows; ++r) {
+      for (int g = 0; g < kTileVectors; ++g) dots[r][g] = add_blocks(parts[r][g]);
+    }
   }
 
   // As F32Arithmetic's; pairs are those of two keys.
   template <int kRows>
-  PAGODA_HD static void weigh_tile(const HeadTile<T>& head, const Weighed<kRows>& weighed,
-                                   int32_t head_dim, RowStates result) {
+  PAGODA_HD static void weigh_tile(const HeadTile<T, kTileKeys>& head,
+                                   const Weighed<kRows, kTileKeys>& weighed, int32_t head_dim,
+                                   RowStates result) {
     constexpr int kVectors = kRows <= 6 ? 2 : 1;  // of head_dim: sums that the registers hold
     WeightPairs<kRows> pairs;
     pack(weighed, &pairs);
@@ -71,11 +79,10 @@ struct Bf16Arithmetic {
 
   static constexpr int kKeys = kBlockLanes;  // whose sums the registers hold
 
-  // quarters[r][part]: products of q_r and some keys, the part-th of the tile, added up as far as
-  // add_blocks() wants.
+  // sums[r]: products of q_r and some keys, added up as far as add_blocks() wants.
   template <int kRows>
   PAGODA_HD static void dot_keys(const T* const (&keys)[kKeys], const BFloat16* q, int32_t q_stride,
-                                 int32_t head_dim, int part, F32 (*quarters)[kBlocks]) {
+                                 int32_t head_dim, F32* sums) {
     F32 sum[kRows][kKeys];
     for (int r = 0; r < kRows; ++r) {
       for (int j = 0; j < kKeys; ++j) sum[r][j] = F32(0.0f);
@@ -108,7 +115,7 @@ struct Bf16Arithmetic {
       }
       add(d, key);
     }
-    for (int r = 0; r < kRows; ++r) quarters[r][part] = fold_lanes(sum[r], Add());
+    for (int r = 0; r < kRows; ++r) sums[r] = fold_lanes(sum[r], Add());
   }
 
   // Both parts of a weight above 0 are above 0 too, so that infinite values stay what they are.
@@ -121,7 +128,7 @@ struct Bf16Arithmetic {
 
   // An odd key is paired with itself, at a weight of 0.
   template <int kRows>
-  PAGODA_HD static void pack(const Weighed<kRows>& weighed, WeightPairs<kRows>* pairs) {
+  PAGODA_HD static void pack(const Weighed<kRows, kTileKeys>& weighed, WeightPairs<kRows>* pairs) {
     const int32_t num_keys = weighed.num_keys;
     pairs->num_pairs = ceil_div(num_keys, 2);
     __builtin_memcpy(pairs->v_offset, weighed.v_offset, sizeof(pairs->v_offset));
@@ -137,7 +144,8 @@ struct Bf16Arithmetic {
 
   // weigh_tile() for kVectors * kBf16Lanes of head_dim from d on, or `count`.
   template <int kRows, int kVectors>
-  PAGODA_HD static void weigh_block(const HeadTile<T>& head, const Weighed<kRows>& weighed,
+  PAGODA_HD static void weigh_block(const HeadTile<T, kTileKeys>& head,
+                                    const Weighed<kRows, kTileKeys>& weighed,
                                     const WeightPairs<kRows>& pairs, int32_t d, int count,
                                     RowStates result) {
     constexpr int kSums = 2 * kVectors;

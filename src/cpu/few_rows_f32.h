@@ -12,11 +12,14 @@ struct F32Arithmetic {
   using Query = float;  // of packed q; rows are padded with zeros to whole vectors
   // Rows that share one pass over a tile: their Q, scores and outputs fit the registers.
   static constexpr int kRowsPerPass = 4;
+  static constexpr int kTileKeys = 16;
+  static constexpr int kTileVectors = kTileKeys / kLanes;
 
   // dots[r][key] = dot(q_r, k_key).
   template <int kRows>
-  PAGODA_HD static void dot_tile(const HeadTile<T>& head, const float* q, int32_t q_stride,
-                                 int32_t head_dim, F32 (&dots)[kRows][kTileVectors]) {
+  PAGODA_HD static void dot_tile(const HeadTile<T, kTileKeys>& head, const float* q,
+                                 int32_t q_stride, int32_t head_dim,
+                                 F32 (&dots)[kRows][kTileVectors]) {
     F32 parts[kRows][kTileVectors][kBlocks];
     for (int i = 0; i < kTileVectors * kBlocks; ++i) {
       head.tile.fetcher->fetch(1);
@@ -40,8 +43,9 @@ struct F32Arithmetic {
 
   // out_r <- out_r * factor_r + sum over keys of weight_r,key * v_key.
   template <int kRows>
-  PAGODA_HD static void weigh_tile(const HeadTile<T>& head, const Weighed<kRows>& weighed,
-                                   int32_t head_dim, RowStates result) {
+  PAGODA_HD static void weigh_tile(const HeadTile<T, kTileKeys>& head,
+                                   const Weighed<kRows, kTileKeys>& weighed, int32_t head_dim,
+                                   RowStates result) {
     constexpr int kVectors = kLanes >= 16 ? 4 : 2;  // sums that the registers hold
     int32_t d = 0;
     for (; d + kVectors * kLanes <= head_dim; d += kVectors * kLanes) {
@@ -80,8 +84,9 @@ struct F32Arithmetic {
 
   // weigh_tile() for `kVectors` vectors of head_dim from d on.
   template <int kRows, int kVectors>
-  PAGODA_HD static void weigh_block(const HeadTile<T>& head, const Weighed<kRows>& weighed,
-                                    int32_t d, int count, RowStates result) {
+  PAGODA_HD static void weigh_block(const HeadTile<T, kTileKeys>& head,
+                                    const Weighed<kRows, kTileKeys>& weighed, int32_t d, int count,
+                                    RowStates result) {
     F32 sum[kRows][kVectors];
     for (int r = 0; r < kRows; ++r) {
       const F32 factor(weighed.factors[r]);

@@ -12,20 +12,24 @@ namespace pagoda::cpu {
 namespace {
 
 struct Int8Arithmetic {
-  using Bf16 = Bf16Arithmetic<int8_t>;
+  static constexpr int kTileKeys = 16;  // whose V the registers hold
+  using Bf16 = Bf16Arithmetic<int8_t, kTileKeys>;
   using Query = Bf16::Query;
   static constexpr int kRowsPerPass = Bf16::kRowsPerPass;
+  static constexpr int kTileVectors = Bf16::kTileVectors;
 
   template <int kRows>
-  PAGODA_HD static void dot_tile(const HeadTile<int8_t>& head, const BFloat16* q, int32_t q_stride,
-                                 int32_t head_dim, F32 (&dots)[kRows][kTileVectors]) {
+  PAGODA_HD static void dot_tile(const HeadTile<int8_t, kTileKeys>& head, const BFloat16* q,
+                                 int32_t q_stride, int32_t head_dim,
+                                 F32 (&dots)[kRows][kTileVectors]) {
     Bf16::dot_tile<kRows>(head, q, q_stride, head_dim, dots);
   }
 
   // As F32Arithmetic's.
   template <int kRows>
-  PAGODA_HD static void weigh_tile(const HeadTile<int8_t>& head, const Weighed<kRows>& weighed,
-                                   int32_t head_dim, RowStates result) {
+  PAGODA_HD static void weigh_tile(const HeadTile<int8_t, kTileKeys>& head,
+                                   const Weighed<kRows, kTileKeys>& weighed, int32_t head_dim,
+                                   RowStates result) {
     FixedWeights<kRows> weights;
     if (!pack(weighed, &weights)) {
       return Bf16::weigh_tile<kRows>(head, weighed, head_dim, result);
@@ -61,7 +65,7 @@ struct Int8Arithmetic {
 
   // False if some row's weights are not finite, or all 0 or nearly.
   template <int kRows>
-  PAGODA_HD static bool pack(const Weighed<kRows>& weighed, FixedWeights<kRows>* fixed) {
+  PAGODA_HD static bool pack(const Weighed<kRows, kTileKeys>& weighed, FixedWeights<kRows>* fixed) {
     constexpr float kSteps = 65535.0f;
     constexpr float kLeast = 0x1p-96f;  // whose reciprocal, times kSteps, is finite
     static_assert(kTileVectors == 1);

@@ -19,19 +19,20 @@ struct RunningRows {
 };
 
 // Dots of one row with a tile's keys to logits, hidden keys -inf.
-PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, const KeyTile& tile,
-                          int32_t kv_head, int32_t row, float scale, const float* token_scale,
-                          F32 (&x)[kTileVectors]) {
+template <int kVectors>
+PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows,
+                          const KeyTile<kVectors * kLanes>& tile, int32_t kv_head, int32_t row,
+                          float scale, const float* token_scale, F32 (&x)[kVectors]) {
   const auto key_scale = [&](int g) {
     return token_scale == nullptr ? F32(scale) : F32(scale) * F32::load(token_scale + g * kLanes);
   };
   if (is_plain_score(params.score) && !tile.masked) {  // most tiles: where rows stand is not asked
-    for (int g = 0; g < kTileVectors; ++g) x[g] = x[g] * key_scale(g);
+    for (int g = 0; g < kVectors; ++g) x[g] = x[g] * key_scale(g);
     return;
   }
   const int32_t q_pos = rows.q_pos(row);
   const float slope = Alibi::slope(params.score, rows.q_head(kv_head, row));
-  for (int g = 0; g < kTileVectors; ++g) {
+  for (int g = 0; g < kVectors; ++g) {
     const int32_t first = tile.keys.begin + g * kLanes;
     const I32 key = I32(first) + I32::iota();
     ScorePlace<F32> place{F32(slope), F32(key - I32(q_pos)), F32(0.0f)};
@@ -56,15 +57,15 @@ PAGODA_HD void row_logits(const AttentionParams& params, const ItemRows& rows, c
 }
 
 // update_rows() of one block of rows, kCount of them.
-template <int kCount>
-PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kTileVectors],
-                            float (*weights)[kTileKeys], float* factors) {
+template <int kCount, int kVectors>
+PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kVectors],
+                            float (*weights)[kVectors * kLanes], float* factors) {
   const F32 to_log2(kLog2e);
   F32 of_row[kBlockLanes];  // what is left to fold; rows that are not there repeat the first
   for (int r = 0; r < kBlockLanes; ++r) {
     const F32* row = x[r < kCount ? r : 0];
     of_row[r] = row[0];
-    for (int g = 1; g < kTileVectors; ++g) of_row[r] = max_lanes(of_row[r], row[g]);
+    for (int g = 1; g < kVectors; ++g) of_row[r] = max_lanes(of_row[r], row[g]);
   }
   const F32 old_max = load_block<kCount>(rows.max);
   const F32 max = max_lanes(fold_blocks(fold_lanes(of_row, Max()), Max()), old_max);
@@ -73,7 +74,7 @@ PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kTileVectors],
                         repeat_lane<3>(anchors)};
   for (int r = 0; r < kCount; ++r) {
     of_row[r] = F32(0.0f);
-    for (int g = 0; g < kTileVectors; ++g) {
+    for (int g = 0; g < kVectors; ++g) {
       const F32 weight = softmax_weight(x[r][g], anchor[r], to_log2);
       of_row[r] = of_row[r] + weight;
       weight.store(weights[r] + g * kLanes);
@@ -89,9 +90,9 @@ PAGODA_HD void update_block(RunningRows rows, const F32 (*x)[kTileVectors],
 // The online softmax over one tile: logits become weights, rows move on, and what the rows'
 // outputs so far are multiplied by is set. Rows are taken a block at a time, a row a lane, where
 // lanes are added up: one by one, each would be a chain of latencies.
-template <int kRows>
-PAGODA_HD void update_rows(RunningRows rows, const F32 (*x)[kTileVectors],
-                           float (*weights)[kTileKeys], float* factors) {
+template <int kRows, int kVectors>
+PAGODA_HD void update_rows(RunningRows rows, const F32 (*x)[kVectors],
+                           float (*weights)[kVectors * kLanes], float* factors) {
   constexpr int kCount = kRows < kBlockLanes ? kRows : kBlockLanes;
   update_block<kCount>(rows, x, weights, factors);
   if constexpr (kCount < kRows) {
@@ -101,8 +102,9 @@ PAGODA_HD void update_rows(RunningRows rows, const F32 (*x)[kTileVectors],
 }
 
 // The weights of V with its scale per token, which is garbage where the key is hidden.
-PAGODA_HD void scale_weights(const F32 (&x)[kTileVectors], const float* v_scale, float* weights) {
-  for (int g = 0; g < kTileVectors; ++g) {
+template <int kVectors>
+PAGODA_HD void scale_weights(const F32 (&x)[kVectors], const float* v_scale, float* weights) {
+  for (int g = 0; g < kVectors; ++g) {
     const F32 weight = F32::load(weights + g * kLanes) * F32::load(v_scale + g * kLanes);
     select(x[g] == F32(-kInfinity), F32(0.0f), weight).store(weights + g * kLanes);
   }
@@ -110,7 +112,7 @@ PAGODA_HD void scale_weights(const F32 (&x)[kTileVectors], const float* v_scale,
 
 // Values that are not finite, in a tile that rows see in part: 0 * NaN is NaN, so they are taken
 // out of the sum, and added to the rows that see them.
-template <int kRows>
+template <int kRows, int kTileKeys>
 struct InfiniteValues {
   int32_t num_keys = 0;
   int64_t v_offset[kTileKeys];
@@ -118,9 +120,10 @@ struct InfiniteValues {
   bool visible[kRows][kTileKeys];
 };
 
-template <class T, int kRows>
-void take_infinite(const HeadTile<T>& head, const F32 (&x)[kRows][kTileVectors], int32_t head_dim,
-                   Weighed<kRows>* weighed, InfiniteValues<kRows>* infinite) {
+template <class T, int kTileKeys, int kRows, int kVectors>
+void take_infinite(const HeadTile<T, kTileKeys>& head, const F32 (&x)[kRows][kVectors],
+                   int32_t head_dim, Weighed<kRows, kTileKeys>* weighed,
+                   InfiniteValues<kRows, kTileKeys>* infinite) {
   int32_t kept = 0;
   for (int32_t i = 0; i < weighed->num_keys; ++i) {
     const int64_t offset = weighed->v_offset[i];
@@ -140,8 +143,9 @@ void take_infinite(const HeadTile<T>& head, const F32 (&x)[kRows][kTileVectors],
   weighed->num_keys = kept;
 }
 
-template <class T, int kRows>
-void add_infinite(const HeadTile<T>& head, const InfiniteValues<kRows>& infinite, int32_t head_dim,
+template <class T, int kTileKeys, int kRows>
+void add_infinite(const HeadTile<T, kTileKeys>& head,
+                  const InfiniteValues<kRows, kTileKeys>& infinite, int32_t head_dim,
                   RowStates result) {
   for (int32_t i = 0; i < infinite.num_keys; ++i) {
     const T* row = head.v + infinite.v_offset[i];

@@ -14,11 +14,9 @@
 namespace pagoda::cpu {
 namespace {
 
-constexpr int kTileKeys = 16;
-constexpr int kTileVectors = kTileKeys / kLanes;
-
-// Where the rows of a tile of keys lie, without their head. Past num_keys the last key repeats, so
-// that whole tiles can be read.
+// Where the rows of a tile of kTileKeys keys lie, which Arithmetic chooses, without their head.
+// Past num_keys the last key repeats, so that whole tiles can be read.
+template <int kTileKeys>
 struct KeyRows {
   int32_t begin;
   int32_t num_keys;  // 1 to kTileKeys, or 0
@@ -51,10 +49,11 @@ struct KeyRows {
 // token before the next token, so that the DRAM and the processor's own prefetcher see a stream.
 // A processor whose queue of misses is full drops a prefetch, so each row is fetched a second time
 // shortly before it is read: most of these find it in L2.
+template <int kTileKeys>
 class RowFetcher {
  public:
-  PAGODA_HD RowFetcher(const PagedKvParams& kv, const KeyRows& later, const WorkItem& item,
-                       int32_t head_dim, int32_t element_bytes)
+  PAGODA_HD RowFetcher(const PagedKvParams& kv, const KeyRows<kTileKeys>& later,
+                       const WorkItem& item, int32_t head_dim, int32_t element_bytes)
       : k_(kv.k, later.k_offset, item.kv_head, element_bytes),
         v_(kv.v, later.v_offset, item.kv_head, element_bytes),
         row_bytes_(head_dim * element_bytes),
@@ -65,7 +64,8 @@ class RowFetcher {
 
   // The next head of the tile being computed: time for as many rows as it has itself. What is
   // computed after it are the rows of `kv_head` in `soon`.
-  PAGODA_HD void start_head(const PagedKvParams& kv, const KeyRows& soon, int32_t kv_head) {
+  PAGODA_HD void start_head(const PagedKvParams& kv, const KeyRows<kTileKeys>& soon,
+                            int32_t kv_head) {
     soon_k_ = Rows(kv.k, soon.k_offset, kv_head, k_.element_bytes);
     soon_v_ = Rows(kv.v, soon.v_offset, kv_head, v_.element_bytes);
     row_ = 0;
@@ -132,17 +132,18 @@ class RowFetcher {
   int32_t row_ = kTileKeys;  // of the head being computed: as many are fetched
 };
 
+template <int kTileKeys>
 struct KeyTile {
-  const KeyRows& keys;
-  const KeyRows& following;  // the tile after it
-  bool masked;               // some row does not see some key
-  RowFetcher* fetcher;
+  const KeyRows<kTileKeys>& keys;
+  const KeyRows<kTileKeys>& following;  // the tile after it
+  bool masked;                          // some row does not see some key
+  RowFetcher<kTileKeys>* fetcher;
 };
 
 // The rows of one head in one tile.
-template <class T>
+template <class T, int kTileKeys>
 struct HeadTile {
-  const KeyTile& tile;
+  const KeyTile<kTileKeys>& tile;
   const T* k;  // + k_offset: a row
   const T* v;
   bool has_token_scales;
@@ -151,7 +152,7 @@ struct HeadTile {
 };
 
 // The values that rows add up: where they lie, and each row's weight of each.
-template <int kRows>
+template <int kRows, int kTileKeys>
 struct Weighed {
   int32_t num_keys;
   int64_t v_offset[kTileKeys];
