@@ -17,10 +17,12 @@ run_tests() {  # BUILD_DIR CTEST_ARGUMENT...
   ctest --test-dir "$build" --output-on-failure -j "$jobs" "$@"
 }
 
-# Every test, but only each STRIDE-th case of the attention tests: for builds that run slowly.
+# Every test, but only each STRIDE-th case of the attention tests, and a tenth of that on emulated
+# tiles: for builds that run slowly.
 run_tests_thinned() {  # STRIDE BUILD_DIR
-  run_tests "$2" -E '^attention_test'
+  run_tests "$2" -E '^attention_(amx_)?test'
   GTEST_TOTAL_SHARDS=$1 GTEST_SHARD_INDEX=0 run_tests "$2" -R '^attention_test'
+  GTEST_TOTAL_SHARDS=$((10 * $1)) GTEST_SHARD_INDEX=0 run_tests "$2" -R '^attention_amx_test'
 }
 
 step_checks() {
