@@ -48,8 +48,8 @@ struct PrefillConfig {
   static_assert(kFetchRegisters + kMathGroups * kMathRegisters <=
                     65536 / kThreads / 8 * 8 * kThreads / 128,
                 "more registers than the CTA has: the math groups would wait for ever");
-  // Bytes of a tile of K or V, as they are before they are converted. Copies of 16 bytes to places
-  // that are no multiple of 32 take a fifth longer.
+  // Bytes of a tile of K or V, as they are before they are converted. Where tiles began at odd
+  // multiples of 16, the kernel took a quarter longer.
   struct alignas(128) RawTile {
     uint8_t bytes[kTileKeys * kHeadDim];
   };

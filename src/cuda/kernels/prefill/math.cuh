@@ -53,7 +53,7 @@ class GroupMath {
     if constexpr (Config::kSoftCap) {
       // Capped scores are in units of the cap.
       scale_log2_[0] = score.logits_soft_cap * kLog2e;
-      cap_scale_.value = fminf(scale * (1.0f / score.logits_soft_cap), kLargestFinite);
+      cap_scale_ = fminf(scale * (1.0f / score.logits_soft_cap), kLargestFinite);
     } else {
       scale_log2_[0] = scale * kLog2e;
     }
@@ -64,7 +64,7 @@ class GroupMath {
 
   PAGODA_DEVICE void cap() {
 #pragma unroll
-    for (float& score : scores_.at) score = tanh_by_exp2(score * cap_scale_.value);
+    for (float& score : scores_.at) score = tanh_by_exp2(score * cap_scale_);
   }
 
   // Scales are each row's own then: `unit` is what 1 stands for in the rows of the group.
@@ -272,13 +272,10 @@ class GroupMath {
     return pair;
   }
 
-  struct CapScale {
-    float value;
-  };
-  TypeIf<Config::kSoftCap, CapScale> cap_scale_;  // of scores that are to be capped
-  float scale_log2_[kScales];                     // of each row if they differ
-  float to_log2_;                                 // of scores_ as they are
-  float anchor_[2];                               // of scores_ times to_log2_
+  TypeIf<Config::kSoftCap, float> cap_scale_;  // of scores that are to be capped
+  float scale_log2_[kScales];                  // of each row if they differ
+  float to_log2_;                              // of scores_ as they are
+  float anchor_[2];                            // of scores_ times to_log2_
   tile::Fragment<kKeys> scores_;
   uint32_t weights_[kKeys / 16][4];
   float max_[2];  // of the scores, not scaled
