@@ -13,20 +13,8 @@
 namespace pagoda::cpu {
 namespace {
 
-struct ManyRowsAmx {
-  using Element = BFloat16;
-  using Bf16 = ManyRowsBf16;
+struct ManyRowsAmx : ManyRowsBf16 {
   static constexpr int32_t kKeyStep = 2 * kTileRows;
-  template <class T>
-  static constexpr bool kHolds = Bf16::kHolds<T>;
-
-  PAGODA_HD static int32_t row_stride(int32_t head_dim) { return Bf16::row_stride(head_dim); }
-
-  template <class T>
-  PAGODA_HD static void load_keys(const T* const (&rows)[kStripKeys], int32_t head_dim,
-                                  BFloat16* k) {
-    Bf16::load_keys(rows, head_dim, k);
-  }
 
   // v: [row_stride][kStripKeys], the keys of a channel side by side; scales as ManyRowsBf16's.
   template <class T>
@@ -36,8 +24,8 @@ struct ManyRowsAmx {
       for (int32_t key = 0; key < kStripKeys; key += 2 * kLanes) {
         F32 pairs[2][kLanes];  // [half of the channels][pair of keys], a channel a lane
         for (int32_t i = 0; i < kLanes; ++i) {
-          const Bf16Pairs even = Bf16::load_value(rows, scales, head_dim, key + 2 * i, d);
-          const Bf16Pairs odd = Bf16::load_value(rows, scales, head_dim, key + 2 * i + 1, d);
+          const Bf16Pairs even = load_value(rows, scales, head_dim, key + 2 * i, d);
+          const Bf16Pairs odd = load_value(rows, scales, head_dim, key + 2 * i + 1, d);
           for (int32_t half = 0; half < 2; ++half) {
             pairs[half][i] = F32(bit_cast<RawF32>(interleave(even, odd, half * kLanes).raw));
           }
@@ -51,14 +39,6 @@ struct ManyRowsAmx {
         }
       }
     }
-  }
-
-  PAGODA_HD static void store_weights(const F32 (&weight)[2][kBandVectors], int32_t i,
-                                      BFloat16* weights) {
-    Bf16::store_weights(weight, i, weights);
-  }
-  PAGODA_HD static float weight(const BFloat16* weights, int32_t i, int32_t lane) {
-    return Bf16::weight(weights, i, lane);
   }
 };
 
