@@ -113,7 +113,7 @@ struct ShareBound {
   SequenceShape shape;
   int32_t row_begin;
   int32_t kv_head;
-  int32_t unit;          // number on the line of this (row tile, head)
+  int32_t unit;          // number on the line, or in the queue, of this (row tile, head)
   int32_t kv_split;      // first key to the right; 0 if the unit is not cut
   int32_t first_worker;  // of the cut unit's pieces; -1: the bound lies before the unit
   int32_t num_pieces;    // of the cut unit

@@ -4,6 +4,7 @@
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/plan.h"
 #include "cuda/sm90/sync.cuh"
+#include "plan/unit_queue.h"
 
 namespace pagoda::cuda {
 namespace {
@@ -102,6 +103,16 @@ __device__ int32_t workers_of(const Works& works, int32_t index, const Attention
   return max_of(few.num_workers / many.num_workers * (many.num_workers - many_workers), 1);
 }
 
+// Unit `index` of the queue, if there are so many.
+__device__ ShareBound first_unit(const AttentionParams& params, const int32_t* tile_begin,
+                                 int32_t tile_rows, int32_t index, int32_t num_units) {
+  if (index >= num_units) return end_bound(num_units);
+  const int32_t seq =
+      last_not_above(tile_begin, params.num_seqs, queued_tile(params, num_units, index));
+  return queued_unit(params, sequence_shape(params, seq), tile_begin[seq], tile_begin[seq + 1],
+                     tile_rows, num_units, index);
+}
+
 __global__ void __launch_bounds__(kThreads)
     plan_kernel(const __grid_constant__ AttentionParams params,
                 const __grid_constant__ Works works) {
@@ -151,7 +162,9 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t num_threads = many_seqs || many_tiles ? kThreads : kCtas * kThreads;
   for (int32_t w = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
        w <= work.config.num_workers; w += num_threads) {
-    work.bounds[w] = queued ? end_bound(num_units) : share_bound(config, params, line, share, w);
+    work.bounds[w] = queued ? first_unit(params, tile_begin, work.tile_rows,
+                                         w < config.num_workers ? w : num_units, num_units)
+                            : share_bound(config, params, line, share, w);
   }
 }
 

@@ -15,12 +15,13 @@ struct Rows {
   SoftmaxState* state;
 };
 
-// A queue of whole units, if that is better than shares. The last CTA of an attention kernel puts
-// the last two back to what they were, so that one plan serves many layers.
+// A queue of whole units, if that is better than shares. Every worker has one of the first units;
+// later ones go to whoever asks. The last CTA of an attention kernel puts the last two back to what
+// they were, so that one plan serves many layers.
 struct UnitQueue {
   int32_t num_units;    // 0: shares
   int32_t num_workers;  // CTAs that take some
-  int32_t num_taken;    // num_workers at first: every CTA has one
+  int32_t num_taken;    // num_workers at first
   int32_t num_finished_ctas;
 };
 
@@ -30,7 +31,9 @@ struct Work {
   int32_t tile_rows;        // packed rows of a row tile
   int32_t cells_per_share;  // see PartialPlaces
   UnitQueue* queue;
-  ShareBound* bounds;   // [num_workers + 1]; worker w's share lies between bounds w and w + 1
+  // [num_workers + 1]; worker w's share lies between bounds w and w + 1, or its first unit of the
+  // queue begins at bound w.
+  ShareBound* bounds;
   Rows partials;        // see PartialPlaces
   Rows totals;          // [num_workers, tile_rows]: a row tile's earlier fixed splits
   int32_t* tile_begin;  // as in CostLine, of queues and of plans too large for shared memory

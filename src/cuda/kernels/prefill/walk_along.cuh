@@ -11,8 +11,10 @@ namespace pagoda::cuda {
 // lanes of one warp call together.
 template <class Use>
 PAGODA_DEVICE void walk_along(const AttentionParams& params, const Work& work, Use&& use) {
-  if (work.queue->num_units > 0) {
-    UnitWalk walk(params, work);
+  const UnitQueue queue = *work.queue;
+  const ShareBound first = work.bounds[blockIdx.x];  // asked for together
+  if (queue.num_units > 0) {
+    UnitWalk walk(params, work, queue, first);
     for (; !walk.done(); walk.next()) use(walk);
     walk.finish();
   } else {
