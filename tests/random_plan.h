@@ -65,7 +65,8 @@ struct HostLine {
         largest_unit = std::max(largest_unit, cost);
       }
     }
-    share = share_length(config, line().total(), largest_unit);
+    share = share_length(config, line().total(), largest_unit,
+                         int64_t{line().num_tiles()} * params.num_kv_heads);
   }
 
   CostLine line() const {

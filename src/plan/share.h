@@ -75,8 +75,15 @@ constexpr int64_t kManyPieces = 8;
 
 // How long shares are, so that num_workers of them cover the line; `largest_unit` is the cost of
 // its costliest (row tile, head).
-PAGODA_HD int64_t share_length(const PlanConfig& config, int64_t total, int64_t largest_unit) {
+PAGODA_HD int64_t share_length(const PlanConfig& config, int64_t total, int64_t largest_unit,
+                               int64_t num_units) {
   const int64_t share = fair_share(config, total);
+  if (total == num_units * largest_unit && num_units <= 2 * config.num_workers) {
+    // All alike: one or two whole ones, if nearly all workers have as many. The others' part of the
+    // memory's rate goes to these, and nothing is to be joined.
+    const int64_t whole = ceil_div(num_units, int64_t{config.num_workers}) * largest_unit;
+    if (whole >= share && whole - share <= share / 16) return whole;
+  }
   const int64_t pieces = largest_unit / share;
   return pieces < kManyPieces ? share : ceil_div(largest_unit, pieces);
 }

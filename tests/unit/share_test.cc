@@ -192,6 +192,20 @@ TEST(WholeUnits, PayWhereTheLastRoundEndsEvenly) {
   EXPECT_TRUE(whole_units_pay(config, 512 * 32000, 32000, 512));
 }
 
+// 32 sequences of one tile each, 8 heads, all alike.
+TEST(ShareLength, IsWholeUnitsWhereTheyAreAlikeAndFillTheirRound) {
+  PlanConfig config{};
+  config.num_workers = 264;
+  config.min_share = 256;
+  EXPECT_EQ(share_length(config, 256 * 8000, 8000, 256), 8000);
+  EXPECT_EQ(share_length(config, 512 * 8000, 8000, 512), 16000);
+  // Half of the workers would have nothing; a third round, where cutting costs little.
+  EXPECT_LT(share_length(config, 128 * 8000, 8000, 128), 8000);
+  EXPECT_LT(share_length(config, 768 * 8000, 8000, 768), 24000);
+  // One is shorter.
+  EXPECT_LT(share_length(config, 256 * 8000 - 64, 8000, 256), 8000);
+}
+
 TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {
   EXPECT_EQ(workers_beside(132, 1000, 0), 132);
   EXPECT_EQ(workers_beside(132, 0, 1000), 132);

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads)
       work.tile_begin[seq] = tile_begin[seq];
     }
   }
-  const int64_t share = share_length(config, total, largest_unit);
+  const int64_t share = share_length(config, total, largest_unit, num_units);
   const int32_t num_threads = many_seqs || many_tiles ? kThreads : kCtas * kThreads;
   for (int32_t w = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
        w <= work.config.num_workers; w += num_threads) {
