@@ -194,10 +194,11 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   cudaError_t error = cudaSuccess;
   if (prefill != nullptr) {
     // Its tiles have panels side by side, each a box of its own.
-    KvBoxes panels{};
+    PrefillBoxes panels{};
     if (prefill->reads_boxes) {
-      Status status = make_kv_boxes(params, kernel->head_dim, true, &panels);
+      Status status = make_kv_boxes(params, kernel->head_dim, true, &panels.kv);
       if (!status.ok()) return status;
+      panels.query = make_query_boxes(params, prefill->tile_rows);
     }
     error = prefill->launch(params, works.of[1], panels, stream);
   }

@@ -7,7 +7,7 @@
 #include "cuda/kernels/prefill/config.h"
 #include "cuda/kernels/prefill/copy_query.cuh"
 #include "cuda/kernels/prefill/walk_along.cuh"
-#include "cuda/kv_boxes.h"
+#include "cuda/query_boxes.h"
 #include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/sync.cuh"
 #include "cuda/sm90/tma.cuh"
@@ -139,12 +139,35 @@ PAGODA_DEVICE void fetch_values(const AttentionParams& params, const KvBoxes& bo
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto) { fetcher.fetch(slot.piece); });
 }
 
+// Rows past the piece's last are another sequence's or zeros; nothing is written for them.
 template <class Config>
-PAGODA_DEVICE void fetch_queries(const AttentionParams& params, int warp,
+PAGODA_DEVICE void load_query_boxes(const AttentionParams& params, const QueryBoxes& boxes,
+                                    const PieceSlot& slot, typename Config::QueryTile& tile,
+                                    sm90::Mbarrier& full, sm90::L2Policy policy) {
+  const int32_t head = slot.piece.kv_head * params.group;
+  const int32_t token = slot.rows.first_token + slot.rows.first_q_idx;
+  sm90::arrive_expect_bytes(full, Config::QueryTile::kBytes);
+#pragma unroll
+  for (int panel = 0; panel < Config::QueryTile::kNumPanels; ++panel) {
+    sm90::load_box(tile.box_destination(0, panel), &boxes.map, full,
+                   sm90::BoxStart{panel * Config::QueryTile::kPanelCols, head, token}, policy);
+  }
+}
+
+template <class Config>
+PAGODA_DEVICE void fetch_queries(const AttentionParams& params, const QueryBoxes& boxes, int warp,
                                  PrefillSmem<Config>& smem) {
+  const sm90::L2Policy policy = sm90::l2_evict_first();
   for_each_piece(smem.pieces, [&](const PieceSlot& slot, auto cursor) {
     const typename Config::QueryCursor at = Config::query_cursor(cursor);
     smem.query_ring.acquire(at);
+    if (boxes.usable) {
+      if (warp == 0 && sm90::elect_one()) {
+        load_query_boxes<Config>(params, boxes, slot, smem.queries[at.stage],
+                                 smem.query_ring.full(at), policy);
+      }
+      return;
+    }
     copy_query<Config>(params, slot, warp, smem.queries[at.stage]);
     sm90::cp_async_wait<0>();
     sm90::fence_smem_for_async_proxy();

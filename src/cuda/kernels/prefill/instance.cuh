@@ -9,8 +9,8 @@
 namespace pagoda::cuda {
 
 template <class Config>
-cudaError_t launch_prefill(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
-                           cudaStream_t stream) {
+cudaError_t launch_prefill(const AttentionParams& params, const Work& work,
+                           const PrefillBoxes& boxes, cudaStream_t stream) {
   const cudaError_t error =
       allow_smem<prefill_kernel<Config>>(params.device.index, sizeof(PrefillSmem<Config>));
   if (error != cudaSuccess) return error;

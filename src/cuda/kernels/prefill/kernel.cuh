@@ -309,6 +309,8 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
     PieceRows<Config> piece(params, work, slot, group, smem.queries[query_at.stage], smem);
     piece.attend(math, tiles);
     piece.emit(math);
+    // The copy engine brings the tile's next rows.
+    if constexpr (!Config::kKv8Bit) sm90::fence_smem_for_async_proxy();
     smem.query_ring.release(query_at);
   });
 }
@@ -316,7 +318,7 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, 1)
     prefill_kernel(const __grid_constant__ AttentionParams params,
-                   const __grid_constant__ Work work, const __grid_constant__ KvBoxes boxes) {
+                   const __grid_constant__ Work work, const __grid_constant__ PrefillBoxes boxes) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& smem = *reinterpret_cast<PrefillSmem<Config>*>(memory);
   constexpr int kMathWarps = 4 * Config::kMathGroups;
@@ -324,10 +326,11 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     smem.key_ring.init(Config::kKvArrivals, kMathWarps);
     smem.value_ring.init(Config::kKvArrivals, kMathWarps);
     smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
-    smem.query_ring.init(32 * Config::kQueryWarps, 32 * kMathWarps);
+    smem.query_ring.init(boxes.query.usable ? 1 : 32 * Config::kQueryWarps, 32 * kMathWarps);
     if constexpr (!Config::kKv8Bit) {
-      sm90::prefetch_tensor_map(&boxes.k);
-      sm90::prefetch_tensor_map(&boxes.v);
+      sm90::prefetch_tensor_map(&boxes.kv.k);
+      sm90::prefetch_tensor_map(&boxes.kv.v);
+      sm90::prefetch_tensor_map(&boxes.query.map);
     }
   }
   __syncthreads();
@@ -338,11 +341,11 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     if constexpr (Config::kKv8Bit) {
       fetch_and_convert<Config>(params, work, static_cast<int>(threadIdx.x) / 32, smem);
     } else if (threadIdx.x < 32) {
-      fetch_keys<Config>(params, work, boxes, smem);
+      fetch_keys<Config>(params, work, boxes.kv, smem);
     } else if (threadIdx.x < 64) {
-      fetch_values<Config>(params, boxes, smem);
+      fetch_values<Config>(params, boxes.kv, smem);
     } else {
-      fetch_queries<Config>(params, static_cast<int>(threadIdx.x) / 32 - 2, smem);
+      fetch_queries<Config>(params, boxes.query, static_cast<int>(threadIdx.x) / 32 - 2, smem);
     }
   } else {
     sm90::raise_registers<Config::kMathRegisters>();

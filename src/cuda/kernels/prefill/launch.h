@@ -7,7 +7,7 @@
 #include <span>
 
 #include "cuda/kernels/work.h"
-#include "cuda/kv_boxes.h"
+#include "cuda/query_boxes.h"
 
 namespace pagoda::cuda {
 
@@ -19,7 +19,7 @@ struct PrefillKernel {
   int32_t threads;     // of a CTA; one CTA takes an SM
   int32_t smem_bytes;  // of a CTA
   bool reads_boxes;    // else it may be launched without
-  cudaError_t (*launch)(const AttentionParams& params, const Work& work, const KvBoxes& boxes,
+  cudaError_t (*launch)(const AttentionParams& params, const Work& work, const PrefillBoxes& boxes,
                         cudaStream_t stream);
 };
 
