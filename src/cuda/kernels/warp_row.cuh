@@ -52,7 +52,13 @@ struct WarpRow {
     }
   }
 
-  PAGODA_DEVICE void store_global(float* row) const {
+  PAGODA_DEVICE void load_shared(const float* row) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) at[v] = *reinterpret_cast<const Vector*>(row + column(v));
+  }
+
+  // To global or shared memory.
+  PAGODA_DEVICE void store(float* row) const {
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Vector*>(row + column(v)) = at[v];
   }

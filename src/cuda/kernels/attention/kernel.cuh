@@ -164,7 +164,7 @@ class PieceMath {
         total = earlier;
       }
       if (partial || !last) {
-        total.store_global(to_out);
+        total.store(to_out);
       } else {
         total.store_output(params_, rows_, piece_.kv_head, row, from_lane(factor, i));
       }
@@ -251,7 +251,9 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kCtasPerSm)
     sm90::raise_registers<Config::kMathRegisters>();
     compute_pieces<Config>(params, work, boxes.log2_keys, smem);
   }
-  if (work.runs_beside) sm90::wait_for_previous_grids();
+  // One CTA keeps the grid from ending before that kernel; the others leave their SMs to it and to
+  // the next.
+  if (work.runs_beside && blockIdx.x == 0) sm90::wait_for_previous_grids();
 }
 
 }  // namespace pagoda::cuda
