@@ -1,121 +1,204 @@
-// A task for every few rows of every unit that is cut; a warp for each row. What is cut is known
-// beside the last attention CTAs, so that only the join itself is added to their time.
+// Tasks of a few rows of a unit that is cut, a warp for each row; where a row has many partial
+// results, the warps divide them, and others take the other rows: loading takes a microsecond,
+// however many are loaded at once. What is to be done is found beside the last attention CTAs, so
+// that only the join itself is added to their time; the first CTAs have it, for they find room
+// before the others.
 #include "cuda/kernels/combine.h"
 
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/warp_row.cuh"
+#include "cuda/sm90/ldst.cuh"
 #include "cuda/sm90/sync.cuh"
 
 namespace pagoda::cuda {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr int kTeamWarps = 8;  // on a task
+constexpr int kTeams = 2;      // of a CTA, which takes half of an SM
+constexpr int kThreads = 32 * kTeamWarps * kTeams;
 
-// Tasks of the first kernel's units, then of the second's. Of each the first rows of all workers'
-// units come first, for most have no others; and most tasks find nothing to join.
-struct TaskGrid {
-  int32_t begin_of_second;
-  int32_t count;
-};
-
-TaskGrid task_grid(const AttentionParams& params, const Works& works) {
-  TaskGrid grid{};
-  for (int32_t i = 0; i < works.count; ++i) {
-    const Work& work = works.of[i];
-    const int32_t rows = clamp_to(params.max_seqlen_q * params.group, 1, work.tile_rows);
-    grid.begin_of_second = grid.count;
-    grid.count += ceil_div(rows, kWarps) * work.config.num_workers;
-  }
-  if (works.count == 1) grid.begin_of_second = grid.count;
-  return grid;
+// Bounds that may lie within a unit: where the shares of the first kernel's workers end, then of
+// the second's.
+PAGODA_HD int32_t num_cuts(const Works& works) {
+  return works.of[0].config.num_workers + (works.count > 1 ? works.of[1].config.num_workers : 0);
 }
 
-struct Task {
+// A unit, if share `cut` is the first that ends within it.
+struct CutUnit {
   const Work& work;
   int32_t worker;  // the first that has a piece of the unit
-  int32_t first_row;
-  ShareBound bound;  // where its share ends: within the unit, if this is a task at all
+  ShareBound bound;
 
-  PAGODA_DEVICE Task(const Works& works, const TaskGrid& grid, int32_t index)
-      : Task(index < grid.begin_of_second ? works.of[0] : works.of[1],
-             index < grid.begin_of_second ? index : index - grid.begin_of_second) {}
+  PAGODA_DEVICE CutUnit(const Works& works, int32_t cut)
+      : CutUnit(works.of[cut < works.of[0].config.num_workers ? 0 : 1],
+                cut < works.of[0].config.num_workers ? cut : cut - works.of[0].config.num_workers) {
+  }
 
   PAGODA_DEVICE int32_t num_rows(const AttentionParams& params) const {
     return min_of(work.tile_rows, bound.shape.q_len * params.group - bound.row_begin);
   }
-  PAGODA_DEVICE bool is_one(const AttentionParams& params) const {
-    return bound.first_worker == worker && first_row < num_rows(params);
+  // By one warp a row's partial results are joined one by one, as fixed splits always are:
+  // attention kernels do that too where a unit is not cut.
+  PAGODA_DEVICE bool is_divided() const {
+    return work.config.policy != SplitPolicy::kFixed && bound.num_pieces > kTeamWarps;
+  }
+  PAGODA_DEVICE int32_t task_rows() const { return is_divided() ? 1 : kTeamWarps; }
+  PAGODA_DEVICE int32_t num_tasks(const AttentionParams& params) const {
+    return bound.first_worker == worker ? ceil_div(num_rows(params), task_rows()) : 0;
   }
 
  private:
-  PAGODA_DEVICE Task(const Work& its_work, int32_t index)
-      : work(its_work),
-        worker(index % work.config.num_workers),
-        first_row(index / work.config.num_workers * kWarps),
-        bound(work.bounds[worker + 1]) {}
+  PAGODA_DEVICE CutUnit(const Work& its_work, int32_t its_worker)
+      : work(its_work), worker(its_worker), bound(work.bounds[worker + 1]) {}
 };
 
-// One row of all partial results, joined in key order. Joining is a chain, but loading is not: the
-// next kBatch partials are always under way.
+// A row and its softmax state.
 template <int kHeadDim>
-class PartialsJoin {
- public:
+struct JoinedRow {
   WarpRow<kHeadDim> out;
   SoftmaxState state;
 
-  PAGODA_DEVICE PartialsJoin(const Rows& partials, const PartialPlaces& places,
-                             int32_t num_partials, int row) {
-    Batch next;
-    next.load(partials, places, num_partials, 0, row);
+  PAGODA_DEVICE void add(const WarpRow<kHeadDim>& other_out, const SoftmaxState& other) {
+    const SoftmaxJoin joined = join(state, other);
+    state = joined.joined;
+    out.scale_and_add(joined.a_factor, other_out, joined.b_factor);
+  }
+};
+
+struct PartialRange {
+  int32_t begin;
+  int32_t end;
+};
+
+// Some partial results of one row, joined in key order. Joining is a chain, but loading is not:
+// kBatch of them are under way at a time.
+template <int kHeadDim>
+PAGODA_DEVICE JoinedRow<kHeadDim> join_partials(const Rows& partials, const PartialPlaces& places,
+                                                const PartialRange& range, int row) {
+  constexpr int kBatch = kHeadDim <= 128 ? 8 : 2;
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  JoinedRow<kHeadDim> joined;
 #pragma unroll 1
-    for (int32_t i = 0; i < num_partials; i += kBatch) {
-      const Batch batch = next;
-      if (i + kBatch < num_partials) next.load(partials, places, num_partials, i + kBatch, row);
+  for (int32_t first = range.begin; first < range.end; first += kBatch) {
+    const int32_t of_lane = min_of(first + lane, range.end - 1);
+    const float2 state = sm90::load_l2_8(partials.state + places.row(of_lane) + row);
+    WarpRow<kHeadDim> out[kBatch];
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        if (i + j >= num_partials) break;
-        const SoftmaxJoin joined = join(state, batch.state[j]);
-        state = joined.joined;
-        out.scale_and_add(joined.a_factor, batch.out[j], joined.b_factor);
-      }
+    for (int i = 0; i < kBatch; ++i) {
+      const int32_t partial = min_of(first + i, range.end - 1);
+      out[i].load_global(partials.out + (places.row(partial) + row) * kHeadDim);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i >= range.end) break;
+      joined.add(out[i],
+                 {__shfl_sync(0xffffffffu, state.x, i), __shfl_sync(0xffffffffu, state.y, i)});
     }
   }
+  return joined;
+}
 
- private:
-  static constexpr int kBatch = kHeadDim <= 128 ? 8 : 4;
+// What the warps of a team have of one row.
+template <int kHeadDim>
+struct DividedRow {
+  alignas(16) float out[kTeamWarps][kHeadDim];
+  SoftmaxState state[kTeamWarps];
 
-  struct Batch {
-    WarpRow<kHeadDim> out[kBatch];
-    SoftmaxState state[kBatch];
-
-    PAGODA_DEVICE void load(const Rows& partials, const PartialPlaces& places, int32_t num_partials,
-                            int32_t first, int row) {
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        const int64_t at = places.row(min_of(first + j, num_partials - 1)) + row;
-        out[j].load_global(partials.out + at * kHeadDim);
-        const float2 pair = sm90::load_l2_8(partials.state + at);
-        state[j] = {pair.x, pair.y};
+  // All warps of the team call this; the first one has the row then.
+  PAGODA_DEVICE void join(JoinedRow<kHeadDim>& row) {
+    const auto warp = static_cast<int>(threadIdx.x / 32);
+    const int rank = warp % kTeamWarps;
+    const auto barrier = static_cast<uint32_t>(1 + warp / kTeamWarps);
+    row.out.store(out[rank]);
+    if (threadIdx.x % 32 == 0) state[rank] = row.state;
+    sm90::named_barrier_sync(barrier, 32 * kTeamWarps);
+    if (rank == 0) {
+#pragma unroll 1
+      for (int other = 1; other < kTeamWarps; ++other) {
+        WarpRow<kHeadDim> theirs;
+        theirs.load_shared(out[other]);
+        row.add(theirs, state[other]);
       }
     }
-  };
+    sm90::named_barrier_sync(barrier, 32 * kTeamWarps);
+  }
 };
 
 template <int kHeadDim>
-PAGODA_DEVICE void join_rows(const AttentionParams& params, const Task& task) {
-  const int32_t num_rows = task.num_rows(params);
-  const int32_t row = task.first_row + static_cast<int32_t>(threadIdx.x / 32);
+struct CombineSmem {
+  DividedRow<kHeadDim> divided[kTeams];
+  int32_t warp_tasks[kTeams * kTeamWarps];
+
+  // [num_cuts]: tasks of the cuts so far
+  PAGODA_DEVICE int32_t* task_end() { return reinterpret_cast<int32_t*>(this + 1); }
+};
+
+// Fills task_end; returns how many tasks there are.
+template <int kHeadDim>
+PAGODA_DEVICE int32_t count_tasks(const AttentionParams& params, const Works& works,
+                                  CombineSmem<kHeadDim>& smem) {
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t count = num_cuts(works);
+  int32_t total = 0;
+#pragma unroll 1
+  for (int32_t first = 0; first < count; first += kThreads) {
+    const int32_t cut = first + thread;
+    int32_t tasks = cut < count ? CutUnit(works, cut).num_tasks(params) : 0;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int32_t before = __shfl_up_sync(0xffffffffu, tasks, step);
+      if (thread % 32 >= step) tasks += before;
+    }
+    if (thread % 32 == 31) smem.warp_tasks[thread / 32] = tasks;
+    __syncthreads();
+    int32_t before = total;
+#pragma unroll
+    for (int warp = 0; warp < kTeams * kTeamWarps; ++warp) {
+      if (warp < thread / 32) before += smem.warp_tasks[warp];
+      total += smem.warp_tasks[warp];
+    }
+    if (cut < count) smem.task_end()[cut] = before + tasks;
+    __syncthreads();
+  }
+  return total;
+}
+
+// The cut that task `task` belongs to: all lanes of a warp count those before it.
+PAGODA_DEVICE int32_t cut_of(const int32_t* task_end, int32_t num_cuts, int32_t task) {
+  int32_t before = 0;
+#pragma unroll 1
+  for (int32_t cut = static_cast<int32_t>(threadIdx.x % 32); cut < num_cuts; cut += 32) {
+    before += task_end[cut] <= task ? 1 : 0;
+  }
+  return __reduce_add_sync(0xffffffffu, before);
+}
+
+template <int kHeadDim>
+PAGODA_DEVICE void join_rows(const AttentionParams& params, const CutUnit& unit, int32_t first_row,
+                             DividedRow<kHeadDim>& divided_row) {
+  const auto rank = static_cast<int32_t>(threadIdx.x / 32 % kTeamWarps);
+  const int32_t num_rows = unit.num_rows(params);
+  const bool divided = unit.is_divided();
+  const int32_t row = first_row + (divided ? 0 : rank);
   if (row >= num_rows) return;
-  const Work& work = task.work;
-  const ShareBound& bound = task.bound;
+  const Work& work = unit.work;
+  const ShareBound& bound = unit.bound;
   int32_t num_partials = bound.num_pieces;
   if (work.config.policy == SplitPolicy::kFixed) {
     const KvRange visible =
         rows_visible(params, bound.shape, bound.row_begin, bound.row_begin + num_rows - 1);
     num_partials = tile_cells(SplitPolicy::kFixed, work.config.fixed_split_keys, visible).num_cells;
   }
-  const PartialPlaces places{task.worker, work.tile_rows, work.cells_per_share};
-  const PartialsJoin<kHeadDim> joined(work.partials, places, num_partials, row);
+  PartialRange range{0, num_partials};
+  if (divided) {
+    range = {num_partials * rank / kTeamWarps, num_partials * (rank + 1) / kTeamWarps};
+  }
+  const PartialPlaces places{unit.worker, work.tile_rows, work.cells_per_share};
+  JoinedRow<kHeadDim> joined = join_partials<kHeadDim>(work.partials, places, range, row);
+  if (divided) {
+    divided_row.join(joined);
+    if (rank != 0) return;
+  }
   const ItemRows rows(params, bound.shape, bound.row_begin, num_rows);
   const float factor =
       finish_row(params, rows, bound.kv_head, row, joined.state, threadIdx.x % 32 == 0);
@@ -123,36 +206,40 @@ PAGODA_DEVICE void join_rows(const AttentionParams& params, const Task& task) {
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(32 * kWarps)
+__global__ void __launch_bounds__(kThreads, 2)
     combine_kernel(const __grid_constant__ AttentionParams params,
-                   const __grid_constant__ Works works, const __grid_constant__ TaskGrid grid) {
+                   const __grid_constant__ Works works) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  auto& smem = *reinterpret_cast<CombineSmem<kHeadDim>*>(memory);
+  // A next kernel's CTAs that find room one by one would be prefill's wherever there is room first,
+  // not evenly spread.
+  if (works.count == 1) sm90::launch_dependent_grids();
+  // The plan was complete before the attention kernel let this one start.
+  const int32_t num_tasks = count_tasks(params, works, smem);
   const auto num_ctas = static_cast<int32_t>(gridDim.x);
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  for (auto first = static_cast<int32_t>(blockIdx.x); first < grid.count; first += 32 * num_ctas) {
-    const int32_t candidate = first + lane * num_ctas;
-    // The plan was complete before the attention kernel let this one start.
-    const Task mine(works, grid, min_of(candidate, grid.count - 1));
+  const auto team = static_cast<int32_t>(threadIdx.x / (32 * kTeamWarps));
+  for (auto task = static_cast<int32_t>(blockIdx.x) + num_ctas * team;; task += num_ctas * kTeams) {
+    const bool is_task = task < num_tasks;
+    const int32_t cut = is_task ? cut_of(smem.task_end(), num_cuts(works), task) : 0;
+    const CutUnit unit(works, cut);
+    const int32_t before = cut > 0 ? smem.task_end()[cut - 1] : 0;
     // All CTAs: this grid must not end before the attention kernel does.
     sm90::wait_for_previous_grids();
-    sm90::launch_dependent_grids();
-    uint32_t left = __ballot_sync(0xffffffffu, candidate < grid.count && mine.is_one(params));
-    for (; left != 0; left &= left - 1) {
-      join_rows<kHeadDim>(
-          params, Task(works, grid, first + (__ffs(static_cast<int>(left)) - 1) * num_ctas));
-    }
+    if (!is_task) return;
+    join_rows(params, unit, (task - before) * unit.task_rows(), smem.divided[team]);
   }
 }
 
 template <int kHeadDim>
 cudaError_t launch(const AttentionParams& params, const Works& works, cudaStream_t stream) {
-  const TaskGrid grid = task_grid(params, works);
-  // One less than a multiple of the workers, so that a unit's tasks go to neighbouring CTAs, not
-  // all to one.
-  const auto ctas =
-      static_cast<unsigned>(min_of(2 * works.of[0].config.num_workers - 1, grid.count));
+  // Prefill's units have many rows.
+  const int32_t num_teams = works.of[0].config.num_workers * works.count;
+  const auto ctas = static_cast<unsigned>(ceil_div(num_teams, kTeams));
+  const size_t smem_bytes =
+      sizeof(CombineSmem<kHeadDim>) + sizeof(int32_t) * static_cast<size_t>(num_cuts(works));
   return launch_dependent(combine_kernel<kHeadDim>,
-                          {.ctas = dim3(ctas), .threads = 32 * kWarps, .smem_bytes = 0}, stream,
-                          params, works, grid);
+                          {.ctas = dim3(ctas), .threads = kThreads, .smem_bytes = smem_bytes},
+                          stream, params, works);
 }
 
 }  // namespace
