@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "core/arith.h"
+#include "cuda/kernels/cache/page_units.cuh"
 #include "cuda/kernels/launch.h"
-#include "cuda/sm90/device.cuh"
 #include "cuda/sm90/sync.cuh"
 
 namespace pagoda::cuda {
@@ -18,33 +18,6 @@ static_assert(kThreadUnits * kMaxThreads == kMinCopyCtaUnits);
 struct CopyGrid {
   uint32_t units_per_page;
   uint32_t ctas_per_page;
-};
-
-// The largest unit that is moved at once.
-struct alignas(16) Unit16 {
-  uint32_t words[4];
-};
-
-// Where the unit lies in both pages, in units.
-struct UnitOffsets {
-  int64_t source;
-  int64_t destination;
-
-  PAGODA_DEVICE UnitOffsets(const PageBox& box, uint32_t unit) : source(0), destination(0) {
-#pragma unroll
-    for (int i = kPageAxes - 1; i >= 0; --i) {
-      if (i >= box.num_axes) continue;
-      const BoxAxis& axis = box.axes[i];
-      uint32_t at = unit;
-      if (i > 0) {
-        const auto extent = static_cast<uint32_t>(axis.extent);
-        at = unit % extent;
-        unit /= extent;
-      }
-      source += at * axis.source_stride;
-      destination += at * axis.destination_stride;
-    }
-  }
 };
 
 template <class Unit>
@@ -93,18 +66,7 @@ cudaError_t launch(const CopyParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_copy_pages(const CopyParams& params, cudaStream_t stream) {
-  switch (params.box.unit_bytes) {
-    case 16:
-      return launch<Unit16>(params, stream);
-    case 8:
-      return launch<uint64_t>(params, stream);
-    case 4:
-      return launch<uint32_t>(params, stream);
-    case 2:
-      return launch<uint16_t>(params, stream);
-    default:
-      return launch<uint8_t>(params, stream);
-  }
+  return with_unit_of(params.box, [&]<class Unit>() { return launch<Unit>(params, stream); });
 }
 
 }  // namespace pagoda::cuda
