@@ -134,6 +134,7 @@ PAGODA_API Status copy_pages(const CopyPages& args, const Execution& execution =
 
 // Between devices, or between a device and the host. page_pairs are read before the call returns;
 // the copies are enqueued, and only pinned host memory lets the call return before they are done.
+// A tensor that begins and ends in pinned memory is pinned all through.
 PAGODA_API Status swap_pages(const CopyPages& args, const Execution& execution = {});
 
 }  // namespace pagoda

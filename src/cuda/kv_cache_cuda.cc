@@ -191,9 +191,9 @@ Status copy_pages(const CopyPages& args, const Execution& execution) {
 Status swap_pages(const CopyPages& args, const Execution& execution) {
   if (!has_elements(args.source) || !has_elements(args.destination)) return {};
   const bool from_cuda = args.source.device.type == DeviceType::kCuda;
-  const DeviceGuard guard((from_cuda ? args.source : args.destination).device.index);
-  const PageBox box = make_page_box(args.source, args.destination);
-  return device_error(enqueue_swap(args, box, stream_of(execution)));
+  const int32_t device = (from_cuda ? args.source : args.destination).device.index;
+  const DeviceGuard guard(device);
+  return device_error(enqueue_swap(args, device, stream_of(execution)));
 }
 
 }  // namespace pagoda::cuda
