@@ -21,32 +21,46 @@ void fill_bytes(const TensorView& view, Random* random) {
     bytes[i] = static_cast<uint8_t>(random->below(256));
 }
 
+// What cases are drawn from.
+struct Extents {
+  int64_t num_pages;
+  int64_t min_pairs;
+  std::vector<int64_t> page_sizes;
+  std::vector<int64_t> head_dims;
+};
+
+const Extents kFewPages{9, 0, kPageSizes, kHeadDims};
+// More than a launch holds the pairs of, twice over.
+const Extents kManyPages{1500, 1100, {1, 2, 3}, {1, 7, 8, 24}};
+
 class RandomCopy {
  public:
-  explicit RandomCopy(uint32_t seed) : random_(seed, "copy on cuda") {
+  explicit RandomCopy(uint32_t seed, const Extents& extents = kFewPages)
+      : random_(seed, "copy on cuda") {
     const DType dtype = random_.pick(std::vector<DType>{DType::kInt8, DType::kUInt8, DType::kInt32,
                                                         DType::kInt64, DType::kBFloat16});
-    const std::vector<int64_t> page{random_.pick(kPageSizes),
+    const std::vector<int64_t> page{random_.pick(extents.page_sizes),
                                     random_.pick(std::vector<int64_t>{1, 2, 3, 8}),
-                                    random_.pick(kHeadDims)};
+                                    random_.pick(extents.head_dims)};
+    const int64_t num_pages = extents.num_pages;
     const bool is_dense = random_.chance(0.5);
-    const auto make = [&](int64_t num_pages) {
-      const TensorView view = arena_.make(dtype, {num_pages, page[0], page[1], page[2]},
+    const auto make = [&](int64_t first_extent) {
+      const TensorView view = arena_.make(dtype, {first_extent, page[0], page[1], page[2]},
                                           is_dense ? Placement{} : random_.pick(kPagePlacements),
                                           random_.chance(0.2) ? 1 : 0);
       fill_bytes(view, &random_);
       return view;
     };
-    args_.source = make(kNumPages);
-    args_.destination = make(kNumPages + 3);
-    const int64_t num_pairs = random_.between(0, kNumPages);
-    std::vector<int64_t> destinations(kNumPages + 3);
+    args_.source = make(num_pages);
+    args_.destination = make(num_pages + 3);
+    const int64_t num_pairs = random_.between(extents.min_pairs, num_pages);
+    std::vector<int64_t> destinations(num_pages + 3);
     std::iota(destinations.begin(), destinations.end(), 0);
     if (random_.chance(0.5)) random_.shuffle(&destinations);
     const bool in_order = random_.chance(0.5);
     args_.page_pairs = arena_.make(DType::kInt64, {num_pairs, 2});
     for (int64_t i = 0; i < num_pairs; ++i) {
-      element_as<int64_t>(args_.page_pairs, i, 0) = in_order ? i : random_.below(kNumPages);
+      element_as<int64_t>(args_.page_pairs, i, 0) = in_order ? i : random_.below(num_pages);
       element_as<int64_t>(args_.page_pairs, i, 1) = destinations[static_cast<size_t>(i)];
     }
     args_.checked = true;
@@ -101,8 +115,6 @@ class RandomCopy {
   }
 
  private:
-  static constexpr int64_t kNumPages = 9;
-
   struct HostCopy {
     std::vector<uint8_t> bytes;
     bool is_pinned;
@@ -135,6 +147,12 @@ class RandomCopy {
   CopyPages args_;
 };
 
+void swap(RandomCopy* copy, uint32_t seed) {
+  if (seed % 3 == 0) copy->swap_within_device();
+  if (seed % 3 == 1) copy->swap_to_device(/*is_pinned=*/seed % 2 == 0);
+  if (seed % 3 == 2) copy->swap_to_host(/*is_pinned=*/seed % 2 == 0);
+}
+
 class CopyPagesCuda : public ::testing::TestWithParam<uint32_t> {};
 
 TEST_P(CopyPagesCuda, WithinTheDevice) {
@@ -149,12 +167,22 @@ TEST_P(CopyPagesCuda, SwapsInEveryDirection) {
   const uint32_t seed = GetParam();
   RandomCopy copy(1000 + seed);
   SCOPED_TRACE(copy.describe());
-  if (seed % 3 == 0) copy.swap_within_device();
-  if (seed % 3 == 1) copy.swap_to_device(/*is_pinned=*/seed % 2 == 0);
-  if (seed % 3 == 2) copy.swap_to_host(/*is_pinned=*/seed % 2 == 0);
+  swap(&copy, seed);
 }
 
 INSTANTIATE_TEST_SUITE_P(Random, CopyPagesCuda, ::testing::Range(0u, 240u));
+
+class SwapManyPagesCuda : public ::testing::TestWithParam<uint32_t> {};
+
+TEST_P(SwapManyPagesCuda, InEveryDirection) {
+  PAGODA_SKIP_WITHOUT_GPU();
+  const uint32_t seed = GetParam();
+  RandomCopy copy(2000 + seed, kManyPages);
+  SCOPED_TRACE(copy.describe());
+  swap(&copy, seed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Random, SwapManyPagesCuda, ::testing::Range(0u, 60u));
 
 }  // namespace
 }  // namespace pagoda::testing
