@@ -1,8 +1,8 @@
-// Tasks of a few rows of a unit that is cut, a warp for each row; where a row has many partial
-// results, the warps divide them, and others take the other rows: loading takes a microsecond,
-// however many are loaded at once. What is to be done is found beside the last attention CTAs, so
-// that only the join itself is added to their time; the first CTAs have it, for they find room
-// before the others.
+// Tasks of a few rows of a unit that is cut, a warp for each row. Where a row has many partial
+// results and its unit few rows, the warps divide them, and others take the other rows: loading
+// takes a microsecond, however many are loaded at once. What is to be done is found beside the last
+// attention CTAs, so that only the join itself is added to their time; the first CTAs have it, for
+// they find room before the others.
 #include "cuda/kernels/combine.h"
 
 #include "cuda/kernels/launch.h"
@@ -39,12 +39,15 @@ struct CutUnit {
   }
   // By one warp a row's partial results are joined one by one, as fixed splits always are:
   // attention kernels do that too where a unit is not cut.
-  PAGODA_DEVICE bool is_divided() const {
-    return work.config.policy != SplitPolicy::kFixed && bound.num_pieces > kTeamWarps;
+  PAGODA_DEVICE bool is_divided(const AttentionParams& params) const {
+    return work.config.policy != SplitPolicy::kFixed && bound.num_pieces > kTeamWarps &&
+           num_rows(params) <= kTeamWarps;
   }
-  PAGODA_DEVICE int32_t task_rows() const { return is_divided() ? 1 : kTeamWarps; }
+  PAGODA_DEVICE int32_t task_rows(const AttentionParams& params) const {
+    return is_divided(params) ? 1 : kTeamWarps;
+  }
   PAGODA_DEVICE int32_t num_tasks(const AttentionParams& params) const {
-    return bound.first_worker == worker ? ceil_div(num_rows(params), task_rows()) : 0;
+    return bound.first_worker == worker ? ceil_div(num_rows(params), task_rows(params)) : 0;
   }
 
  private:
@@ -178,7 +181,7 @@ PAGODA_DEVICE void join_rows(const AttentionParams& params, const CutUnit& unit,
                              DividedRow<kHeadDim>& divided_row) {
   const auto rank = static_cast<int32_t>(threadIdx.x / 32 % kTeamWarps);
   const int32_t num_rows = unit.num_rows(params);
-  const bool divided = unit.is_divided();
+  const bool divided = unit.is_divided(params);
   const int32_t row = first_row + (divided ? 0 : rank);
   if (row >= num_rows) return;
   const Work& work = unit.work;
@@ -226,7 +229,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     // All CTAs: this grid must not end before the attention kernel does.
     sm90::wait_for_previous_grids();
     if (!is_task) return;
-    join_rows(params, unit, (task - before) * unit.task_rows(), smem.divided[team]);
+    join_rows(params, unit, (task - before) * unit.task_rows(params), smem.divided[team]);
   }
 }
 
