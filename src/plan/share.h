@@ -104,17 +104,6 @@ PAGODA_HD bool whole_units_pay(const PlanConfig& config, int64_t total, int64_t 
   return queue <= fair + (alike ? fair / 16 : 0) + config.cut_cost;
 }
 
-// How many of its workers, one per core, a kernel bound by arithmetic uses beside one bound by
-// memory, which runs on the other cores and can use the memory fully from half of them. Both end
-// together, if the times that they need alone on all cores are as their costs.
-PAGODA_HD int32_t workers_beside(int32_t num_workers, int64_t cost, int64_t memory_cost) {
-  if (cost == 0 || memory_cost == 0) return num_workers;
-  const float ratio = static_cast<float>(memory_cost) / static_cast<float>(cost);
-  const float left_to_memory = ratio < 2.0f ? ratio / (2.0f + ratio) : 1.0f - 1.0f / ratio;
-  const auto left = static_cast<int32_t>(left_to_memory * static_cast<float>(num_workers));
-  return max_of(num_workers - left, 1);
-}
-
 // Where one share ends and the next begins.
 struct ShareBound {
   SequenceShape shape;

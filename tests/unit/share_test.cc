@@ -206,14 +206,5 @@ TEST(ShareLength, IsWholeUnitsWhereTheyAreAlikeAndFillTheirRound) {
   EXPECT_LT(share_length(config, 256 * 8000 - 64, 8000, 256), 8000);
 }
 
-TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {
-  EXPECT_EQ(workers_beside(132, 1000, 0), 132);
-  EXPECT_EQ(workers_beside(132, 0, 1000), 132);
-  EXPECT_EQ(workers_beside(132, 1000, 2000), 66);
-  EXPECT_EQ(workers_beside(132, 1000, 1000), 88);
-  EXPECT_EQ(workers_beside(132, 1000, 4000), 33);
-  EXPECT_EQ(workers_beside(132, 1, 1 << 30), 1);
-}
-
 }  // namespace
 }  // namespace pagoda

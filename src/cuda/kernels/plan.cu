@@ -1,9 +1,10 @@
 // Prefix sums over the batch's row tiles and their costs, then each thread finds bounds between
 // shares by binary search. A few CTAs divide the bounds; the sums each makes for itself, which is
-// quicker than telling the others. Everything that decides is the host's too (plan/share.h).
+// quicker than telling the others. Everything that decides is the host's too (src/plan).
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/plan.h"
 #include "cuda/sm90/sync.cuh"
+#include "plan/core_split.h"
 #include "plan/unit_queue.h"
 
 namespace pagoda::cuda {
@@ -71,18 +72,12 @@ __device__ int64_t cta_max(int64_t x, int64_t (&scratch)[kWarps]) {
   return x;
 }
 
-// Cost of a kernel's sequences: of each the number of its row tiles times the mean of first and
-// last.
-__device__ int64_t rough_cost(const PlanConfig& config, const AttentionParams& params,
+// rough_cost() of a kernel's sequences.
+__device__ int64_t batch_cost(const PlanConfig& config, const AttentionParams& params,
                               int64_t (&scratch)[kWarps]) {
   int64_t cost = 0;
   for (int32_t seq = static_cast<int32_t>(threadIdx.x); seq < params.num_seqs; seq += kThreads) {
-    const SequenceShape shape = sequence_shape(params, seq);
-    const int32_t num_tiles = num_row_tiles(config, params, shape);
-    if (num_tiles == 0) continue;
-    const int64_t ends = row_tile_of_heads(config, params, shape, 0).cost +
-                         row_tile_of_heads(config, params, shape, num_tiles - 1).cost;
-    cost += ends * num_tiles / 2 * params.num_kv_heads;
+    cost += rough_cost(config, params, sequence_shape(params, seq));
   }
   return cta_prefix_sum(cost, scratch).total;
 }
@@ -92,15 +87,10 @@ __device__ int32_t workers_of(const Works& works, int32_t index, const Attention
                               int64_t (&scratch)[kWarps]) {
   const PlanConfig& few = works.of[0].config;
   const PlanConfig& many = works.of[1].config;
-  const int64_t few_cost = rough_cost(few, params, scratch);
-  const int64_t many_cost = rough_cost(many, params, scratch);
-  // Where decode is not most of the work, few cores left to it would be slower than all after
-  // prefill.
-  if (few_cost < 2 * many_cost) return works.of[index].config.num_workers;
-  const int32_t many_workers = workers_beside(many.num_workers, many_cost, few_cost);
-  if (index == 1) return many_workers;
-  if (many_cost == 0) return few.num_workers;
-  return max_of(few.num_workers / many.num_workers * (many.num_workers - many_workers), 1);
+  const int64_t few_cost = batch_cost(few, params, scratch);
+  const int64_t many_cost = batch_cost(many, params, scratch);
+  const CoreSplit split = split_cores(few, many, few_cost, many_cost);
+  return index == 0 ? split.few : split.many;
 }
 
 // Unit `index` of the queue, if there are so many.

@@ -1,0 +1,53 @@
+// How a step's two kernels divide the cores: one bound by memory, of sequences of few rows, and one
+// bound by arithmetic, of those of many.
+#ifndef PAGODA_PLAN_CORE_SPLIT_H_
+#define PAGODA_PLAN_CORE_SPLIT_H_
+
+#include "plan/share.h"
+
+namespace pagoda {
+
+// Cost of a sequence in a kernel: the number of its row tiles times the mean of first and last.
+PAGODA_HD int64_t rough_cost(const PlanConfig& config, const AttentionParams& params,
+                             const SequenceShape& shape) {
+  const int32_t num_tiles = num_row_tiles(config, params, shape);
+  if (num_tiles == 0) return 0;
+  const int64_t ends = row_tile_of_heads(config, params, shape, 0).cost +
+                       row_tile_of_heads(config, params, shape, num_tiles - 1).cost;
+  return ends * num_tiles / 2 * params.num_kv_heads;
+}
+
+// How many of its workers, one per core, a kernel bound by arithmetic uses beside one bound by
+// memory, which runs on the other cores and can use the memory fully from half of them. Both end
+// together, if the times that they need alone on all cores are as their costs.
+PAGODA_HD int32_t workers_beside(int32_t num_workers, int64_t cost, int64_t memory_cost) {
+  if (cost == 0 || memory_cost == 0) return num_workers;
+  const float ratio = static_cast<float>(memory_cost) / static_cast<float>(cost);
+  const float left_to_memory = ratio < 2.0f ? ratio / (2.0f + ratio) : 1.0f - 1.0f / ratio;
+  const auto left = static_cast<int32_t>(left_to_memory * static_cast<float>(num_workers));
+  return max_of(num_workers - left, 1);
+}
+
+// How many of its workers each kernel uses.
+struct CoreSplit {
+  int32_t few;
+  int32_t many;
+};
+
+// Costs: the batch's, by rough_cost().
+PAGODA_HD CoreSplit split_cores(const PlanConfig& few, const PlanConfig& many, int64_t few_cost,
+                                int64_t many_cost) {
+  CoreSplit split{few.num_workers, many.num_workers};
+  // Where decode is not most of the work, few cores left to it would be slower than all after
+  // prefill.
+  if (few_cost < 2 * many_cost) return split;
+  split.many = workers_beside(many.num_workers, many_cost, few_cost);
+  if (many_cost == 0) return split;
+  const int32_t few_per_core = few.num_workers / many.num_workers;
+  split.few = max_of(few_per_core * (many.num_workers - split.many), 1);
+  return split;
+}
+
+}  // namespace pagoda
+
+#endif  // PAGODA_PLAN_CORE_SPLIT_H_

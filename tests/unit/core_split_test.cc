@@ -1,0 +1,74 @@
+// How two kernels of a step divide the cores.
+#include "plan/core_split.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+
+namespace pagoda {
+namespace {
+
+TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {
+  EXPECT_EQ(workers_beside(132, 1000, 0), 132);
+  EXPECT_EQ(workers_beside(132, 0, 1000), 132);
+  EXPECT_EQ(workers_beside(132, 1000, 2000), 66);
+  EXPECT_EQ(workers_beside(132, 1000, 1000), 88);
+  EXPECT_EQ(workers_beside(132, 1000, 4000), 33);
+  EXPECT_EQ(workers_beside(132, 1, 1 << 30), 1);
+}
+
+// Two workers a core for few rows, one for many.
+CoreSplit split_of(int64_t few_cost, int64_t many_cost) {
+  PlanConfig few{};
+  few.num_workers = 264;
+  PlanConfig many{};
+  many.num_workers = 132;
+  return split_cores(few, many, few_cost, many_cost);
+}
+
+void expect_split(const CoreSplit& split, int32_t few, int32_t many) {
+  EXPECT_EQ(split.few, few);
+  EXPECT_EQ(split.many, many);
+}
+
+TEST(CoreSplit, KernelsShareTheCoresWhereMemoryHasMostOfTheWork) {
+  expect_split(split_of(4000, 1000), 198, 33);
+  expect_split(split_of(2000, 1000), 132, 66);
+  // One core stays for prefill, however little it has to do, but none where it has nothing to do.
+  expect_split(split_of(1 << 30, 1), 262, 1);
+  expect_split(split_of(1000, 0), 264, 132);
+}
+
+TEST(CoreSplit, ElseEachHasAllOfThemInTurn) {
+  expect_split(split_of(1999, 1000), 264, 132);
+  expect_split(split_of(0, 1000), 264, 132);
+  expect_split(split_of(0, 0), 264, 132);
+}
+
+// Queries 0 ... 199 of 1000 keys with two heads each: 400 packed rows, tiles of 128.
+TEST(RoughCost, IsTheMeanOfFirstAndLastTileTimesTheirNumber) {
+  const int32_t cu_seqlens_q[] = {0, 200};
+  const int32_t seqused_k[] = {1000};
+  AttentionParams params{};
+  params.cu_seqlens_q = cu_seqlens_q;
+  params.seqused_k = seqused_k;
+  params.num_kv_heads = 3;
+  params.group = 2;
+  params.mask.causal = true;
+  params.mask.window_left = params.mask.window_right = params.mask.prefix_window_left = -1;
+  PlanConfig config{.routes = {{128, 1, 128}, {128, 1, 128}},
+                    .few_rows_max = 64,
+                    .num_workers = 132,
+                    .min_share = 256,
+                    .item_cost = 400,
+                    .policy = SplitPolicy::kBalanced,
+                    .fixed_split_keys = 0};
+  const SequenceShape shape = sequence_shape(params, 0);
+  // Tiles see up to 64, 128, 192 and 200 tokens behind the 800 keys of the context.
+  EXPECT_EQ(rough_cost(config, params, shape), (864 + 400 + 1000 + 400) * 4 / 2 * 3);
+  config.is_planned[static_cast<int>(Route::kManyRows)] = false;
+  EXPECT_EQ(rough_cost(config, params, shape), 0);
+}
+
+}  // namespace
+}  // namespace pagoda
