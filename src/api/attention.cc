@@ -8,7 +8,6 @@
 #include "core/validate.h"
 #include "cpu/backend_cpu.h"
 #include "cuda/backend_cuda.h"
-#include "plan/planner.h"
 
 namespace pagoda {
 namespace {
@@ -32,34 +31,18 @@ Status check_workspace(const Workspace& workspace, Device device) {
   return {};
 }
 
-int32_t num_visible(const MaskRule& rule, int32_t q_pos) {
-  const KvRange kv = any_visible(rule, q_pos, q_pos);
-  if (is_interval(rule)) return kv.size();
-  int32_t count = 0;
-  for (int32_t key = kv.begin; key < kv.end; ++key) count += is_visible(rule, q_pos, key);
-  return count;
-}
-
-// Reads of K and V and multiply-adds that no implementation can avoid.
-void count_work(const AttentionParams& params, Explanation* explanation) {
-  const int64_t row_bytes =
-      int64_t{params.head_dim} * static_cast<int64_t>(size_of(params.kv.dtype));
-  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
-    const SequenceShape shape = sequence_shape(params, seq);
-    if (shape.q_len == 0) continue;
-    const MaskRule rule = mask_rule(params.mask, seq, shape.first_token, shape.q_len, shape.k_len);
-    const int32_t q_first = rule.context_len();
-    const int32_t q_last = q_first + shape.q_len - 1;
-    const KvRange any = any_visible(rule, q_first, q_last);
-    const KvRange gap = hidden_gap(rule, q_first);
-    const KvRange unseen{max_of(any.begin, gap.begin), min_of(any.end, gap.end)};
-    explanation->kv_bytes +=
-        int64_t{2} * (any.size() - unseen.size()) * params.num_kv_heads * row_bytes;
-    for (int32_t q_pos = q_first; q_pos <= q_last; ++q_pos) {
-      explanation->flops +=
-          int64_t{4} * params.head_dim * params.num_q_heads * num_visible(rule, q_pos);
-    }
-  }
+// `text` has the backend's own lines.
+void add_common_lines(Explanation* explanation) {
+  const double intensity = static_cast<double>(explanation->flops) /
+                           static_cast<double>(std::max<int64_t>(explanation->kv_bytes, 1));
+  explanation->text = "backend: " + explanation->backend + "\nkernel: " + explanation->kernel +
+                      "\n" + explanation->text +
+                      "workers: " + std::to_string(explanation->num_workers) +
+                      "\nitems: " + std::to_string(explanation->num_items) +
+                      "\nsplit items: " + std::to_string(explanation->num_splits) +
+                      "\nK/V bytes: " + std::to_string(explanation->kv_bytes) +
+                      "\nflops: " + std::to_string(explanation->flops) +
+                      "\nflops per byte: " + std::to_string(intensity) + "\n";
 }
 
 }  // namespace
@@ -143,20 +126,10 @@ Status explain(const AttentionProblem& problem, const Plan& plan, Explanation* e
   AttentionParams params;
   Status status = make_attention_params(problem, ProblemUse::kPlan, &params);
   if (!status.ok()) return status;
-  if (on_cuda(params.device)) return cuda::explain(params, plan, explanation);
-  if (status = cpu::explain(params, plan, explanation); !status.ok()) return status;
-  count_work(params, explanation);
-  const double intensity = static_cast<double>(explanation->flops) /
-                           static_cast<double>(max_of<int64_t>(explanation->kv_bytes, 1));
-  explanation->text = "backend: " + explanation->backend + "\nkernel: " + explanation->kernel +
-                      "\n" + explanation->text +
-                      "workers: " + std::to_string(explanation->num_workers) +
-                      "\nitems: " + std::to_string(explanation->num_items) +
-                      "\nsplit items: " + std::to_string(explanation->num_splits) +
-                      "\nK/V bytes: " + std::to_string(explanation->kv_bytes) +
-                      "\nflops: " + std::to_string(explanation->flops) +
-                      "\nflops per byte: " + std::to_string(intensity) + "\n";
-  return {};
+  status = on_cuda(params.device) ? cuda::explain(params, plan, explanation)
+                                  : cpu::explain(params, plan, explanation);
+  if (status.ok()) add_common_lines(explanation);
+  return status;
 }
 
 }  // namespace pagoda

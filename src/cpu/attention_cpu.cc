@@ -8,6 +8,7 @@
 #include "cpu/kernel_table.h"
 #include "cpu/plan_cpu.h"
 #include "cpu/thread_pool.h"
+#include "plan/needed_work.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -191,6 +192,9 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
     ++route_items[static_cast<int>(item.route)];
     explanation->num_splits += item.merge_group >= 0;
   }
+  const NeededWork needed = needed_work(params);
+  explanation->kv_bytes = needed.kv_bytes;
+  explanation->flops = needed.flops;
   explanation->kernel =
       std::string(kernels().name) +
       " few_rows=" + std::to_string(route_items[static_cast<int>(Route::kFewRows)]) +

@@ -15,6 +15,7 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
 // Checked mode: lengths, page ids and token scales that attention() would read. Names the first
 // violation as (sequence, column, value).
 Status check_contents(const AttentionParams& params);
+// In `text` only what other backends do not say.
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation);
 
 Status make_kv_cache(const MakeKvCache& args, HostKvCache* cache);

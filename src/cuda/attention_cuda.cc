@@ -221,8 +221,7 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
                            " CTAs";
   }
   explanation->num_workers = cuda_plan.num_sms * kernel->ctas_per_sm;
-  explanation->text =
-      "backend: cuda\nkernel: " + explanation->kernel + "\nshares: planned on the device\n";
+  explanation->text = "shares: planned on the device\n";
   return {};
 }
 
