@@ -129,6 +129,7 @@ static void test_plan_and_attention(void) {
   CHECK(explanation.num_items > 0);
   CHECK(explanation.num_workers > 0);
   CHECK(explanation.kv_bytes == 2 * kKeys * kRowSize * 4);
+  CHECK(explanation.roof_seconds == 0.0 && explanation.predicted_seconds == 0.0);
   CHECK(explanation.flops == 4 * kHeadDim * kQHeads * (5 + 6 + 7 + 5));
 
   spoil_outputs();

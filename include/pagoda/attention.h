@@ -133,16 +133,22 @@ struct Plan {
 
 // What a planned batch will do; `text` says it in lines of "key: value".
 struct Explanation {
-  std::string backend;     // "cpu" or "cuda"
-  std::string kernel;      // instruction set and routes taken
-  int64_t num_items = 0;   // work items
+  std::string backend;  // "cpu" or "cuda"
+  std::string kernel;   // instruction set and routes taken
+  // Work items; on CUDA row tiles, once for each KV head, and parts of those that are cut.
+  int64_t num_items = 0;
   int64_t num_splits = 0;  // items that write partial results
   // Bytes of K and V that some query sees; pages that sequences share count for each of them.
   int64_t kv_bytes = 0;
   int64_t flops = 0;  // 4 * head_dim * num_q_heads * visible pairs, summed
-  // CPU: workers of the pool that the plan was made for; attention() takes no more.
+  // CPU: workers of the pool that the plan was made for; attention() takes no more. CUDA: CTAs that
+  // get some work.
   int64_t num_workers = 0;
   std::string text;
+  // Of attention() with this plan, in a graph. CUDA: on an H200, whatever the device is; 0 on the
+  // CPU, whose roof `pagoda bench` measures.
+  double roof_seconds = 0.0;       // least time: bytes / bandwidth or flops / rate, and the launch
+  double predicted_seconds = 0.0;  // by a model of the kernels: docs/performance_gpu.md
 };
 
 // The limits that exactly fit `problem`; an extent that its field cannot hold becomes the largest
@@ -177,7 +183,9 @@ PAGODA_API Status unified_attention(const AttentionProblem& problem, const Works
 // null and scales may be missing.
 PAGODA_API Status supported(const AttentionProblem& problem);
 
-// What `plan` will do for `problem`. Reads the plan's work list (CPU) or its host part (CUDA).
+// What `plan` will do for `problem`. On the CPU it reads the plan's work list. On CUDA it makes the
+// plan's sums again: it copies lengths and the mask's tensors to the host in the stream that plan()
+// was given, which must still exist, and waits for it. While that is being captured it is an error.
 PAGODA_API Status explain(const AttentionProblem& problem, const Plan& plan,
                           Explanation* explanation);
 

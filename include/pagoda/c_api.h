@@ -114,7 +114,9 @@ typedef struct PagodaExplanation {
   int64_t num_splits;  // items that write partial results
   int64_t kv_bytes;    // bytes of K and V that some query sees, by sequence
   int64_t flops;
-  int64_t num_workers;  // CPU: of the pool that the plan was made for
+  int64_t num_workers;  // CPU: of the pool that the plan was made for; CUDA: CTAs that get work
+  double roof_seconds;  // CUDA: on an H200; 0 on the CPU
+  double predicted_seconds;
 } PagodaExplanation;
 
 // MakeKvCache of kv_cache.h.
@@ -236,6 +238,8 @@ PAGODA_API PagodaStatus pagoda_unified_attention(const PagodaProblem* problem,
 // PAGODA_OK if this build and device compute problems such as this one, as pagoda_plan() checks it;
 // else the last error has the reasons.
 PAGODA_API PagodaStatus pagoda_supported(const PagodaProblem* problem);
+// On CUDA it waits for the stream that pagoda_plan() was given, which must still exist, and fails
+// while that is being captured.
 PAGODA_API PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan,
                                        PagodaExplanation* explanation);
 

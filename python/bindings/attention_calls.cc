@@ -140,13 +140,17 @@ PyObject* py_explain(PyObject*, PyObject* const* values, Py_ssize_t count, PyObj
     return nullptr;
   }
   Explanation said;
-  if (!check(function, explain(call.problem, state->plan, &said))) return nullptr;
+  // It waits for the stream on CUDA.
+  if (!check(function, run_released([&] { return explain(call.problem, state->plan, &said); }))) {
+    return nullptr;
+  }
   return Py_BuildValue(
-      "{s:s,s:s,s:L,s:L,s:L,s:L,s:L,s:s}", "backend", said.backend.c_str(), "kernel",
+      "{s:s,s:s,s:L,s:L,s:L,s:L,s:L,s:d,s:d,s:s}", "backend", said.backend.c_str(), "kernel",
       said.kernel.c_str(), "num_workers", static_cast<long long>(said.num_workers), "num_items",
       static_cast<long long>(said.num_items), "num_splits", static_cast<long long>(said.num_splits),
       "kv_bytes", static_cast<long long>(said.kv_bytes), "flops",
-      static_cast<long long>(said.flops), "text", said.text.c_str());
+      static_cast<long long>(said.flops), "roof_seconds", said.roof_seconds, "predicted_seconds",
+      said.predicted_seconds, "text", said.text.c_str());
 }
 
 Ref describe_attention_calls() {

@@ -146,11 +146,13 @@ class Explanation:
 
     backend: str  # "cpu" or "cuda"
     kernel: str  # instruction set and routes taken
-    num_workers: int  # CPU: threads of the library's pool
+    num_workers: int  # CPU: threads of the library's pool; CUDA: CTAs that get some work
     num_items: int  # work items
     num_splits: int  # items that write partial results
-    kv_bytes: int  # bytes of K and V that must be read at least once; 0 where the host cannot know
+    kv_bytes: int  # bytes of K and V that must be read at least once
     flops: int
+    roof_seconds: float  # CUDA: least time of attention() on an H200; 0 on the CPU
+    predicted_seconds: float  # likewise, by a model of the kernels and this plan
     text: str  # all of it, in lines of "key: value"
 
     def __str__(self) -> str:
@@ -161,7 +163,8 @@ def explain(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,
             plan: Plan | None = None, **problem: Unpack[Problem]) -> Explanation:
     """What attention() will do with this step, by `plan` or by one that is made for the purpose.
 
-    Takes the arguments of attention(). Raises: as it does.
+    Takes the arguments of attention(). On CUDA it waits for the stream that planned, which must still
+    exist. Raises: as attention() does; ValueError while that stream is being captured.
     """
     return Explanation(**_pagoda.explain(q, k_pages, v_pages, out=out, plan=plan, **problem))
 

@@ -195,7 +195,9 @@ PagodaStatus pagoda_explain(const PagodaProblem* problem, const PagodaPlan* plan
                                 .num_splits = texts.num_splits,
                                 .kv_bytes = texts.kv_bytes,
                                 .flops = texts.flops,
-                                .num_workers = texts.num_workers},
+                                .num_workers = texts.num_workers,
+                                .roof_seconds = texts.roof_seconds,
+                                .predicted_seconds = texts.predicted_seconds},
                                explanation);
                 return {};
               });

@@ -1,5 +1,6 @@
 // The CUDA backend's host side: lays out the workspace, launches the planner and the kernels. No
-// allocation, no synchronisation, nothing read back: every call can be captured in a graph.
+// allocation, no synchronisation, nothing read back: every call but explain() can be captured in a
+// graph.
 #include <cuda_runtime_api.h>
 
 #include <cstring>
@@ -9,6 +10,8 @@
 #include "cuda/backend_cuda.h"
 #include "cuda/device_guard.h"
 #include "cuda/device_status.h"
+#include "cuda/explain_step.h"
+#include "cuda/host_lengths.h"
 #include "cuda/kernels/combine.h"
 #include "cuda/kernels/plan.h"
 #include "cuda/step_layout.h"
@@ -28,6 +31,7 @@ struct CudaPlan {
   int32_t max_seqlen_k;
   int32_t num_sms;
   bool has_prefill;
+  cudaStream_t stream;  // that the plan is made in
 };
 static_assert(sizeof(CudaPlan) <= sizeof(Plan));
 
@@ -145,7 +149,8 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
                         .workspace = workspace.data,
                         .max_seqlen_k = params.max_seqlen_k,
                         .num_sms = num_sms,
-                        .has_prefill = prefill != nullptr};
+                        .has_prefill = prefill != nullptr,
+                        .stream = static_cast<cudaStream_t>(execution.stream)};
   *plan = {};
   std::memcpy(plan->storage, &result, sizeof(result));
   return {};
@@ -167,30 +172,48 @@ Status read_plan(const AttentionParams& params, const Plan& plan, CudaPlan* resu
   return {};
 }
 
+struct StepKernels {
+  const AttentionKernel* attention;
+  const PrefillKernel* prefill;  // null: the first takes all sequences
+};
+
+// The kernels by which `plan` computes `params`. Layers that share a plan may differ in what their
+// logits need.
+Status find_kernels(const AttentionParams& params, const Plan& plan, CudaPlan* cuda_plan,
+                    StepKernels* kernels) {
+  if (Status status = check_supported(params); !status.ok()) return status;
+  if (Status status = read_plan(params, plan, cuda_plan); !status.ok()) return status;
+  *kernels = {find_kernel(params), cuda_plan->has_prefill ? find_prefill(params) : nullptr};
+  if (cuda_plan->has_prefill && kernels->prefill == nullptr) {
+    return {StatusCode::kInvalidArgument,
+            "plan: made for logits without ALiBi and bias, interval masks and no scales per token, "
+            "which this problem has not; call plan() for this one"};
+  }
+  return {};
+}
+
+Works works_of(const AttentionParams& params, const CudaPlan& plan, const StepKernels& kernels) {
+  Works works{};
+  lay_out(sizes_of(params, plan.max_seqlen_k, kernels.attention->head_dim), *kernels.attention,
+          kernels.prefill, plan.num_sms, plan.workspace, &works);
+  return works;
+}
+
 }  // namespace
 
 Status attention(const AttentionParams& params, const Plan& plan, const Execution& execution) {
-  if (Status status = check_supported(params); !status.ok()) return status;
   CudaPlan cuda_plan;
-  if (Status status = read_plan(params, plan, &cuda_plan); !status.ok()) return status;
+  StepKernels kernels;
+  if (Status status = find_kernels(params, plan, &cuda_plan, &kernels); !status.ok()) return status;
   if (params.num_tokens == 0) return {};  // there may be no memory to point the copy engine to
   const DeviceGuard guard(params.device.index);
-  // Layers that share a plan may differ in what their logits need.
-  const AttentionKernel* kernel = find_kernel(params);
+  const auto [kernel, prefill] = kernels;
   KvBoxes boxes;
   if (Status status = make_kv_boxes(params, kernel->head_dim, false, &boxes); !status.ok()) {
     return status;
   }
   const auto stream = static_cast<cudaStream_t>(execution.stream);
-  const PrefillKernel* prefill = cuda_plan.has_prefill ? find_prefill(params) : nullptr;
-  if (cuda_plan.has_prefill && prefill == nullptr) {
-    return {StatusCode::kInvalidArgument,
-            "plan: made for logits without ALiBi and bias, interval masks and no scales per token, "
-            "which this problem has not; call plan() for this one"};
-  }
-  Works works{};
-  lay_out(sizes_of(params, cuda_plan.max_seqlen_k, kernel->head_dim), *kernel, prefill,
-          cuda_plan.num_sms, cuda_plan.workspace, &works);
+  const Works works = works_of(params, cuda_plan, kernels);
   cudaError_t error = cudaSuccess;
   if (prefill != nullptr) {
     // Its tiles have panels side by side, each a box of its own.
@@ -209,19 +232,23 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
 
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation) {
   CudaPlan cuda_plan;
-  if (Status status = read_plan(params, plan, &cuda_plan); !status.ok()) return status;
+  StepKernels kernels;
+  if (Status status = find_kernels(params, plan, &cuda_plan, &kernels); !status.ok()) return status;
+  const DeviceGuard guard(params.device.index);
+  HostLengths lengths(params);
+  if (Status status = lengths.fetch(cuda_plan.stream); !status.ok()) return status;
+  const auto [kernel, prefill] = kernels;
+  const StepSummary step = summarise(works_of(params, cuda_plan, kernels), lengths.params());
   *explanation = {};
   explanation->backend = "cuda";
-  const AttentionKernel* kernel = find_kernel(params);
   explanation->kernel = "sm90 mma head_dim<=" + std::to_string(kernel->head_dim) + ", " +
                         std::to_string(cuda_plan.num_sms * kernel->ctas_per_sm) + " CTAs";
-  if (cuda_plan.has_prefill) {
+  if (prefill != nullptr) {
     explanation->kernel += "; sequences of more than " + std::to_string(kFewRows) +
                            " packed rows: sm90 wgmma, " + std::to_string(cuda_plan.num_sms) +
                            " CTAs";
   }
-  explanation->num_workers = cuda_plan.num_sms * kernel->ctas_per_sm;
-  explanation->text = "shares: planned on the device\n";
+  explain_step(step, step_time(lengths.params(), step, kernel->head_dim), explanation);
   return {};
 }
 

@@ -14,6 +14,7 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes);
 Status plan(const AttentionParams& params, const Workspace& workspace, const Execution& execution,
             Plan* plan);
 Status attention(const AttentionParams& params, const Plan& plan, const Execution& execution);
+// In `text` only what other backends do not say. Waits for the plan's stream.
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation);
 
 Status write_kv_cache(const WriteKvCache& args, const Execution& execution);

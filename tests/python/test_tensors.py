@@ -184,6 +184,7 @@ def test_supported_and_explain():
     said = pagoda.explain(**problem)
     assert said.backend == "cpu" and said.num_items > 0 and said.flops > 0
     assert said.num_workers > 0 and f"workers: {said.num_workers}\n" in said.text
+    assert said.roof_seconds == said.predicted_seconds == 0.0
     assert str(said).startswith("backend: cpu")
     assert pagoda.explain(**problem, plan=pagoda.plan(**problem)) == said
 
