@@ -65,7 +65,7 @@ class HostLine {
 };
 
 // Workers take units as they come free, as if one key cost all of them the same. The order is that
-// of UnitWalk but for its sections of heads.
+// of queued_unit() but for its sections of heads.
 void summarise_queue(const HostLine& host, int32_t num_heads, WorkSummary* summary) {
   std::priority_queue<int64_t, std::vector<int64_t>, std::greater<>> ends;
   for (int32_t w = 0; w < summary->num_workers; ++w) ends.push(0);
@@ -84,7 +84,8 @@ void summarise_queue(const HostLine& host, int32_t num_heads, WorkSummary* summa
 
 void summarise_shares(const PlanConfig& config, const AttentionParams& params, const HostLine& host,
                       WorkSummary* summary) {
-  const int64_t share = share_length(config, host.line().total(), host.largest_unit());
+  const int64_t share =
+      share_length(config, host.line().total(), host.largest_unit(), summary->num_units);
   ShareBound bound = share_bound(config, params, host.line(), share, 0);
   summary->num_pieces = summary->num_units;
   for (int32_t w = 0; w < config.num_workers; ++w) {
