@@ -73,8 +73,17 @@ PAGODA_HD int64_t floor_ratio(int64_t x, int64_t y) {
 // beginnings and two ends. Units of many pieces are cut evenly instead: little is lost by rounding.
 constexpr int64_t kManyPieces = 8;
 
-// How long shares are, so that num_workers of them cover the line; `largest_unit` is the cost of
-// its costliest (row tile, head).
+// Shares are this many parts of a key long, so that bounds do not drift against units, bound by
+// bound.
+constexpr int64_t kShareParts = 256;
+
+// The place on the line of the bound before share `index`.
+PAGODA_HD int64_t share_place(int64_t share, int32_t index) {
+  return index * share / kShareParts;
+}
+
+// How long shares are, in parts, so that num_workers of them cover the line; `largest_unit` is the
+// cost of its costliest (row tile, head).
 PAGODA_HD int64_t share_length(const PlanConfig& config, int64_t total, int64_t largest_unit,
                                int64_t num_units) {
   const int64_t share = fair_share(config, total);
@@ -82,10 +91,10 @@ PAGODA_HD int64_t share_length(const PlanConfig& config, int64_t total, int64_t 
     // All alike: one or two whole ones, if nearly all workers have as many. The others' part of the
     // memory's rate goes to these, and nothing is to be joined.
     const int64_t whole = ceil_div(num_units, int64_t{config.num_workers}) * largest_unit;
-    if (whole >= share && whole - share <= share / 16) return whole;
+    if (whole >= share && whole - share <= share / 16) return whole * kShareParts;
   }
   const int64_t pieces = largest_unit / share;
-  return pieces < kManyPieces ? share : ceil_div(largest_unit, pieces);
+  return pieces < kManyPieces ? share * kShareParts : ceil_div(largest_unit * kShareParts, pieces);
 }
 
 // Do workers that take whole units from a queue, the last of every sequence first, end sooner than
@@ -102,6 +111,11 @@ PAGODA_HD bool whole_units_pay(const PlanConfig& config, int64_t total, int64_t 
   const int64_t queue = alike ? ceil_div(num_units, int64_t{config.num_workers}) * largest_unit
                               : max_of(largest_unit, fair + last_round / 2);
   return queue <= fair + (alike ? fair / 16 : 0) + config.cut_cost;
+}
+
+// The last bound that does not lie behind a place.
+PAGODA_HD int32_t last_bound_at(int64_t share, int64_t place) {
+  return static_cast<int32_t>(floor_ratio((place + 1) * kShareParts - 1, share));
 }
 
 // Where one share ends and the next begins.
@@ -141,7 +155,7 @@ struct LineUnit {
 PAGODA_HD ShareBound share_bound(const PlanConfig& config, const AttentionParams& params,
                                  const CostLine& line, int64_t share, int32_t index) {
   const int32_t num_heads = params.num_kv_heads;
-  const int64_t place = index * share;
+  const int64_t place = share_place(share, index);
   ShareBound bound = end_bound(line.num_tiles() * num_heads);
   if (place >= line.total()) return bound;
 
@@ -163,10 +177,10 @@ PAGODA_HD ShareBound share_bound(const PlanConfig& config, const AttentionParams
     }
   } else if (cell > 0) {
     // Shares are longer than a cell, so only the outermost bounds can meet the unit's ends.
-    int32_t first = static_cast<int32_t>(floor_ratio(unit.begin, share)) + 1;
-    int32_t last = static_cast<int32_t>(floor_ratio(unit.begin + unit.cost - 1, share));
-    if (unit.cell_at(first * share) == 0) ++first;
-    if (unit.cell_at(last * share) == cells.num_cells) --last;
+    int32_t first = last_bound_at(share, unit.begin) + 1;
+    int32_t last = last_bound_at(share, unit.begin + unit.cost - 1);
+    if (unit.cell_at(share_place(share, first)) == 0) ++first;
+    if (unit.cell_at(share_place(share, last)) == cells.num_cells) --last;
     bound.kv_split = cells.key_of(cell);
     bound.first_worker = first - 1;
     bound.num_pieces = last - first + 2;

@@ -130,7 +130,7 @@ TEST_P(Shares, AreEqual) {
     const Planned batch(&random, GetParam());
     for (int32_t w = 0; w <= batch.config.num_workers; ++w) {
       const ShareBound bound = batch.bound(w);
-      const int64_t wanted = std::min(w * batch.host.share, batch.line().total());
+      const int64_t wanted = std::min(share_place(batch.host.share, w), batch.line().total());
       const int32_t tile = bound.unit / batch.params.num_kv_heads;
       int64_t place = batch.line().total();
       int64_t cell_cost = 0;
@@ -192,18 +192,36 @@ TEST(WholeUnits, PayWhereTheLastRoundEndsEvenly) {
   EXPECT_TRUE(whole_units_pay(config, 512 * 32000, 32000, 512));
 }
 
+// One sequence of 8192 keys, 8 heads: 33 pieces of each would be a share too many, and a share is
+// no whole number of keys.
+TEST(ShareLength, EndsManySharesWithTheirUnits) {
+  const int64_t unit = 8192 + 100;
+  PlanConfig config{};
+  config.num_workers = 264;
+  config.min_share = 256;
+  const int64_t share = share_length(config, 8 * unit, unit, 8);
+  for (int32_t head = 0; head <= 8; ++head) {
+    EXPECT_EQ(share_place(share, 32 * head), head * unit);
+    EXPECT_EQ(last_bound_at(share, head * unit), 32 * head);
+    if (head > 0) {
+      EXPECT_EQ(last_bound_at(share, head * unit - 1), 32 * head - 1);
+    }
+  }
+}
+
 // 32 sequences of one tile each, 8 heads, all alike.
 TEST(ShareLength, IsWholeUnitsWhereTheyAreAlikeAndFillTheirRound) {
   PlanConfig config{};
   config.num_workers = 264;
   config.min_share = 256;
-  EXPECT_EQ(share_length(config, 256 * 8000, 8000, 256), 8000);
-  EXPECT_EQ(share_length(config, 512 * 8000, 8000, 512), 16000);
+  const auto keys = [](int64_t share) { return share / kShareParts; };
+  EXPECT_EQ(keys(share_length(config, 256 * 8000, 8000, 256)), 8000);
+  EXPECT_EQ(keys(share_length(config, 512 * 8000, 8000, 512)), 16000);
   // Half of the workers would have nothing; a third round, where cutting costs little.
-  EXPECT_LT(share_length(config, 128 * 8000, 8000, 128), 8000);
-  EXPECT_LT(share_length(config, 768 * 8000, 8000, 768), 24000);
+  EXPECT_LT(keys(share_length(config, 128 * 8000, 8000, 128)), 8000);
+  EXPECT_LT(keys(share_length(config, 768 * 8000, 8000, 768)), 24000);
   // One is shorter.
-  EXPECT_LT(share_length(config, 256 * 8000 - 64, 8000, 256), 8000);
+  EXPECT_LT(keys(share_length(config, 256 * 8000 - 64, 8000, 256)), 8000);
 }
 
 }  // namespace
