@@ -13,7 +13,7 @@ struct NeededWork {
   int64_t kv_bytes = 0;
   int64_t flops = 0;
 
-  NeededWork& operator+=(const NeededWork& other) {
+  PAGODA_HD NeededWork& operator+=(const NeededWork& other) {
     kv_bytes += other.kv_bytes;
     flops += other.flops;
     return *this;
