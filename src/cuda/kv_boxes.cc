@@ -32,8 +32,7 @@ TensorMapSpec page_map(const AttentionParams& params, const PagesParams& pages,
                          by_panel ? 1 : kernel_head_dim / panel_cols, 1, 1};
   for (int i = 0; i < spec.rank; ++i) {
     spec.extent[i] = extent[i];
-    // The stride of a dimension of one is never used and may be anything.
-    spec.stride[i] = i > 0 && extent[i] == 1 ? panel_cols : stride[i];
+    spec.stride[i] = stride[i];
     spec.box[i] = box[i];
   }
   return spec;

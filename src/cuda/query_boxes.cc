@@ -16,8 +16,7 @@ QueryBoxes make_query_boxes(const AttentionParams& params, int32_t tile_rows) {
   TensorMapSpec spec{.data = params.q.data, .dtype = params.q.dtype, .rank = 3};
   for (int i = 0; i < spec.rank; ++i) {
     spec.extent[i] = extent[i];
-    // The stride of a dimension of one is never used and may be anything.
-    spec.stride[i] = i > 0 && extent[i] == 1 ? panel_cols : stride[i];
+    spec.stride[i] = stride[i];
     spec.box[i] = box[i];
   }
   // Strides that the copy engine does not take are left to ordinary copies.

@@ -11,6 +11,8 @@ namespace {
 static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
 static_assert(alignof(TensorMap) >= alignof(CUtensorMap));
 
+constexpr int64_t kAnyStrideBytes = 128;
+
 using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
 
 // From the driver that is loaded at run time, so that the library also loads where there is none.
@@ -99,7 +101,9 @@ Status make_tensor_map(const TensorMapSpec& spec, TensorMap* map) {
     extent[i] = static_cast<cuuint64_t>(spec.extent[i]);
     box[i] = static_cast<cuuint32_t>(spec.box[i]);
     element_stride[i] = 1;
-    if (i > 0) stride_bytes[i - 1] = static_cast<cuuint64_t>(spec.stride[i] * element_bytes);
+    // Of a dimension of one it is never used, but must be one that the driver takes.
+    const int64_t stride = spec.extent[i] == 1 ? kAnyStrideBytes : spec.stride[i] * element_bytes;
+    if (i > 0) stride_bytes[i - 1] = static_cast<cuuint64_t>(stride);
   }
   const CUresult result =
       encode(reinterpret_cast<CUtensorMap*>(map), map_type(spec.dtype),

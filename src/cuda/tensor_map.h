@@ -22,8 +22,9 @@ struct alignas(128) TensorMap {
 enum class L2Promotion : int32_t { kNone = 0, k64B = 64, k128B = 128, k256B = 256 };
 
 // Dimensions run from the innermost, whose stride is one element, outwards. Strides count elements
-// and may come in any order. A box is at most 256 elements long in each dimension; its innermost
-// dimension fills swizzle_bytes(swizzle), or any multiple of 16 bytes where nothing is swizzled.
+// and may come in any order; that of a dimension of one may be anything. A box is at most 256
+// elements long in each dimension; its innermost dimension fills swizzle_bytes(swizzle), or any
+// multiple of 16 bytes where nothing is swizzled.
 struct TensorMapSpec {
   const void* data = nullptr;  // on the device, 16-byte aligned
   DType dtype = DType::kBFloat16;
