@@ -111,7 +111,7 @@ has_python() {
 }
 
 # The wheel, checked; in an empty virtual environment, where it needs nothing else; then in that of the
-# tests, with all that uses it.
+# tests, with all that uses it. Built where the step dev was, whose objects it takes.
 step_python() {
   has_python || skip "Python is older than 3.11"
   scripts/python_venv.sh
@@ -119,7 +119,7 @@ step_python() {
   export HF_HUB_OFFLINE=1
   rm -rf build/dist
   "$python" -m pip wheel . --no-deps --no-build-isolation -q -w build/dist \
-    --config-settings=cmake.define.PAGODA_WERROR=ON
+    --config-settings=cmake.define.PAGODA_WERROR=ON --config-settings=build-dir=build/dev
   "$python" -m pip install -q --no-deps --force-reinstall build/dist/*.whl
   "$python" scripts/check_wheel.py build/dist/*.whl
   "$python" -m venv --clear build/empty_venv
