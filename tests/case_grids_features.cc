@@ -1,7 +1,6 @@
 // Each feature alone and with every other one; head ratios, page sizes, head dimensions; random
 // mixtures of all.
 #include <functional>
-#include <iterator>
 #include <string>
 
 #include "case_grids_parts.h"
@@ -200,35 +199,6 @@ void add_e4m3_queries_over_int8(std::vector<Case>* cases) {
   }
 }
 
-// Prompts over K and V of 8 bits, which a GPU kernel converts on their way: tiles of keys that
-// begin and end anywhere, rows of every width, pages of every size; scales and data take turns.
-void add_prompts_over_fp8(std::vector<Case>* cases) {
-  const ScaleKind scales[] = {ScaleKind::kNone, ScaleKind::kScalar, ScaleKind::kPerHead,
-                              ScaleKind::kPerSeqHead};
-  const DataKind data[] = {DataKind::kNormal, DataKind::kLarge, DataKind::kNormal,
-                           DataKind::kNegative, DataKind::kLargeAll};
-  for (const DType kv_dtype : {DType::kFloat8E4M3, DType::kFloat8E5M2}) {
-    for (const DType q_dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3}) {
-      for (const int32_t head_dim : {32, 64, 80, 128}) {
-        for (const int32_t page_size : {1, 16, 48}) {
-          const size_t turn = cases->size();
-          Case c{.seqs = {{130, 130}, {40, 300}, {1, 50}, {70, 900}},
-                 .head_dim = head_dim,
-                 .page_size = page_size,
-                 .q_dtype = q_dtype,
-                 .kv_dtype = kv_dtype,
-                 .table = turn % 2 == 0 ? TableKind::kDense : TableKind::kCsr,
-                 .scales = scales[turn % std::size(scales)],
-                 .data = data[turn % std::size(data)]};
-          if (q_dtype == DType::kFloat16) c.out_dtype = q_dtype;
-          if (turn % 3 == 0) c.window_left = 100;
-          cases->push_back(c);
-        }
-      }
-    }
-  }
-}
-
 Seqs random_seqs(Random* random) {
   Seqs seqs(random->between(1, 6));
   for (auto& seq : seqs) {
@@ -250,7 +220,7 @@ std::vector<Case> feature_cases() {
   add_page_sizes(&cases);
   add_head_dims(&cases);
   add_e4m3_queries_over_int8(&cases);
-  add_prompts_over_fp8(&cases);
+  add_fp8_prompts(&cases);
   return seeded(cases);
 }
 

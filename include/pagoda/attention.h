@@ -122,6 +122,9 @@ struct AttentionLimits {
   SplitPolicy split_policy = SplitPolicy::kBalanced;
   int32_t fixed_split_keys = 0;
   int32_t num_workers = 0;  // CPU: workers of the thread pool; 0 = the library's own pool
+  // Of K and V. CUDA: with 8 bits there is room for 16-bit copies of what long prompts read, up to
+  // 512 MiB. A plan takes any workspace of the size for 16 bits, and uses what else there is.
+  DType kv_dtype = DType::kBFloat16;
 };
 
 // A planned step: where in the workspace its work list lies. Copyable; valid as long as the

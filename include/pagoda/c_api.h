@@ -95,6 +95,7 @@ typedef struct PagodaLimits {
   int32_t split_policy;
   int32_t fixed_split_keys;
   int32_t num_workers;  // CPU: of the thread pool; 0 = the library's own pool
+  int32_t kv_dtype;     // of K and V: see pagoda::AttentionLimits; pagoda_limits_init(): bf16
 } PagodaLimits;
 
 // A planned step, made by pagoda_plan(). Copyable; valid as long as the workspace is and its

@@ -13,7 +13,7 @@ constexpr Field kLimitFields[] = {
     PAGODA_LIMIT(kInt32, max_num_seqs, true),      PAGODA_LIMIT(kInt32, max_seqlen_k, true),
     PAGODA_LIMIT(kInt32, num_q_heads, true),       PAGODA_LIMIT(kInt32, num_kv_heads, true),
     PAGODA_LIMIT(kInt32, head_dim, true),          PAGODA_LIMIT(kSplitPolicy, split_policy, false),
-    PAGODA_LIMIT(kInt32, fixed_split_keys, false),
+    PAGODA_LIMIT(kInt32, fixed_split_keys, false), PAGODA_LIMIT(kDType, kv_dtype, false),
 };
 #undef PAGODA_LIMIT
 InternedNames kWorkspaceSizeNames;

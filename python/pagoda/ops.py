@@ -113,6 +113,7 @@ def workspace_size(
     device: Any = "cpu",
     split_policy: str = "balanced",
     fixed_split_keys: int = 0,
+    kv_dtype: Any = "bfloat16",
 ) -> int:
     """Bytes of workspace for every step within these bounds; reads nothing else, so one allocation
     serves all of them. The tensor may begin at any address.
@@ -121,13 +122,15 @@ def workspace_size(
       max_num_tokens, max_num_seqs, max_seqlen_k: of any step: rows of q, sequences, keys of a sequence.
       num_q_heads, num_kv_heads, head_dim: as the steps will have them.
       device: "cpu", "cuda", "cuda:1" or torch's; split_policy, fixed_split_keys: see pagoda.Problem.
+      kv_dtype: of K and V, by name or a framework's. On CUDA an fp8 one asks for room for 16-bit copies
+        of what long prompts read, 512 MiB at most; a plan takes a workspace without that room too.
 
     Raises: ValueError: a bound is out of range; the text names it.
     """
     return _pagoda.workspace_size(
         max_num_tokens=max_num_tokens, max_num_seqs=max_num_seqs, max_seqlen_k=max_seqlen_k,
         num_q_heads=num_q_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, device=device,
-        split_policy=split_policy, fixed_split_keys=fixed_split_keys)
+        split_policy=split_policy, fixed_split_keys=fixed_split_keys, kv_dtype=kv_dtype)
 
 
 def supported(q: Tensor, k_pages: Tensor, v_pages: Tensor, *, out: Tensor = None,

@@ -62,6 +62,7 @@ AttentionLimits limits_of(const AttentionProblem& problem, const Execution& exec
   limits.split_policy = problem.split_policy;
   limits.fixed_split_keys = problem.fixed_split_keys;
   limits.max_seqlen_k = problem.max_seqlen_k;
+  limits.kv_dtype = problem.kv.k_pages.dtype;
   AttentionParams params;
   if (make_attention_params(problem, ProblemUse::kPlan, &params).ok()) {
     limits.max_seqlen_k = params.max_seqlen_k;

@@ -116,7 +116,8 @@ AttentionLimits to_cpp(const PagodaLimits& limits) {
           .head_dim = limits.head_dim,
           .split_policy = static_cast<SplitPolicy>(limits.split_policy),
           .fixed_split_keys = limits.fixed_split_keys,
-          .num_workers = limits.num_workers};
+          .num_workers = limits.num_workers,
+          .kv_dtype = static_cast<DType>(limits.kv_dtype)};
 }
 
 MakeKvCache to_cpp(const PagodaMakeKvCache& args) {
@@ -177,7 +178,8 @@ PagodaLimits to_c(const AttentionLimits& limits) {
           .head_dim = limits.head_dim,
           .split_policy = static_cast<int32_t>(limits.split_policy),
           .fixed_split_keys = limits.fixed_split_keys,
-          .num_workers = limits.num_workers};
+          .num_workers = limits.num_workers,
+          .kv_dtype = static_cast<int32_t>(limits.kv_dtype)};
 }
 
 PagodaKvCache to_c(HostKvCache cache) {

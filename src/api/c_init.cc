@@ -54,7 +54,7 @@ void pagoda_problem_init(PagodaProblem* problem) {
   problem->prefix_window_left = -1;
 }
 void pagoda_limits_init(PagodaLimits* limits) {
-  clear(limits);
+  if (clear(limits)) limits->kv_dtype = PAGODA_BFLOAT16;
 }
 void pagoda_explanation_init(PagodaExplanation* explanation) {
   clear(explanation);

@@ -236,6 +236,11 @@ Status check_at_least(const char* name, int64_t got, int64_t low) {
   return invalid_argument(name, ": got ", got, ", wants ", name, " >= ", low);
 }
 
+Status check_dtype(const char* name, DType got, DTypeSet wanted) {
+  if (wanted.contains(got)) return {};
+  return invalid_argument(name, ": got ", dtype_name(got), ", wants ", dtype_names(wanted));
+}
+
 Status check_apart(const NamedTensor& written, std::initializer_list<NamedTensor> others) {
   if (!written.view.present() || !has_elements(written.view)) return {};
   for (const NamedTensor& other : others) {

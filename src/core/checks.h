@@ -43,6 +43,7 @@ constexpr DTypeSet kIntegers{DType::kUInt8, DType::kInt32, DType::kInt64};
 constexpr DTypeSet kWideFloats{DType::kFloat32, DType::kFloat16, DType::kBFloat16};
 constexpr DTypeSet kFp8{DType::kFloat8E4M3, DType::kFloat8E5M2};
 constexpr DTypeSet kQuantised = kFp8 | DTypeSet{DType::kInt8};
+constexpr DTypeSet kPages = kWideFloats | kQuantised;  // what a KV cache may hold
 constexpr DTypeSet kAllDTypes = kWideFloats | kQuantised | kIntegers;
 
 // One extent of a tensor: of the given size, or of any.
@@ -80,6 +81,7 @@ Status check_tensor(const TensorView& view, const TensorRule& rule, const Place&
 Status check_device(const char* name, Device device);
 Status check_between(const char* name, int64_t got, int64_t low, int64_t high);
 Status check_at_least(const char* name, int64_t got, int64_t low);
+Status check_dtype(const char* name, DType got, DTypeSet wanted);
 
 std::string dtype_name(DType dtype);
 std::string dtype_names(DTypeSet dtypes);  // "float32, float16 or bfloat16"

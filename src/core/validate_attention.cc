@@ -224,7 +224,8 @@ Status validate_limits(const AttentionLimits& limits) {
                         check_at_least("max_num_seqs", limits.max_num_seqs, 0),
                         check_at_least("max_seqlen_k", limits.max_seqlen_k, 0),
                         check_split(limits.split_policy, limits.fixed_split_keys),
-                        check_at_least("num_workers", limits.num_workers, 0)});
+                        check_at_least("num_workers", limits.num_workers, 0),
+                        check_dtype("kv_dtype", limits.kv_dtype, kPages)});
 }
 
 }  // namespace pagoda

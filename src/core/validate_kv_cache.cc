@@ -235,8 +235,7 @@ Status validate_merge_states(const AttentionState* states, int32_t num_states,
 Status validate_gather_kv_cache(const GatherKvCache& args) {
   const TensorView& pages = args.kv.k_pages;
   const Place place{pages.device, "k_pages"};
-  PAGODA_RETURN_IF_ERROR(
-      check_pages(pages, args.kv.v_pages, {.dtypes = kWideFloats | kQuantised}, place));
+  PAGODA_RETURN_IF_ERROR(check_pages(pages, args.kv.v_pages, {.dtypes = kPages}, place));
   const DTypeSet out_dtypes = kWideFloats | DTypeSet{pages.dtype};
   PAGODA_RETURN_IF_ERROR(check_gather_out("k_out", args.k_out, args, out_dtypes, Extent::kAny));
   const int64_t num_rows = args.k_out.shape[0];

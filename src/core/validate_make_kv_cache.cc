@@ -24,14 +24,11 @@ Status check_cache_bytes(const MakeKvCache& args) {
 }  // namespace
 
 Status validate_make_kv_cache(const MakeKvCache& args) {
-  constexpr DTypeSet kPages = kWideFloats | kQuantised;
   PAGODA_RETURN_IF_ERROR(check_between("num_pages", args.num_pages, 1, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_between("page_size", args.page_size, 1, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_between("num_kv_heads", args.num_kv_heads, 1, kMaxInt32));
   PAGODA_RETURN_IF_ERROR(check_head_dim(args.head_dim));
-  if (!kPages.contains(args.dtype)) {
-    return invalid_argument("dtype: got ", dtype_name(args.dtype), ", wants ", dtype_names(kPages));
-  }
+  PAGODA_RETURN_IF_ERROR(check_dtype("dtype", args.dtype, kPages));
   if (args.layout != KvLayout::kHnd && args.layout != KvLayout::kNhd) {
     return invalid_argument("layout: got ", static_cast<int32_t>(args.layout),
                             ", wants 0 (head-major) or 1 (token-major)");

@@ -8,13 +8,16 @@
 
 #include "core/paged_kv.h"
 #include "cuda/backend_cuda.h"
+#include "cuda/converted_boxes.h"
 #include "cuda/device_guard.h"
 #include "cuda/device_status.h"
 #include "cuda/explain_step.h"
 #include "cuda/host_lengths.h"
 #include "cuda/kernels/combine.h"
+#include "cuda/kernels/convert_kv.h"
 #include "cuda/kernels/plan.h"
 #include "cuda/step_layout.h"
+#include "plan/kv_conversion.h"
 #include "plan/plan_shape.h"
 
 namespace pagoda::cuda {
@@ -30,19 +33,24 @@ struct CudaPlan {
   void* workspace;
   int32_t max_seqlen_k;
   int32_t num_sms;
+  int32_t converted_tiles;
   bool has_prefill;
   cudaStream_t stream;  // that the plan is made in
 };
 static_assert(sizeof(CudaPlan) <= sizeof(Plan));
 
-Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim) {
+Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim,
+               int32_t converted_tiles) {
   return {.policy = params.split_policy,
           .fixed_split_keys = params.fixed_split_keys,
           .num_tokens = params.num_tokens,
           .num_seqs = params.num_seqs,
           .max_seqlen_k = max_seqlen_k,
           .group = params.group,
-          .kernel_head_dim = kernel_head_dim};
+          .kernel_head_dim = kernel_head_dim,
+          .converted_tiles = converted_tiles,
+          .num_kv_heads = params.num_kv_heads,
+          .head_dim = params.head_dim};
 }
 
 // The device must be sm_90.
@@ -76,7 +84,7 @@ const PrefillKernel* find_prefill(const AttentionParams& params) {
     return nullptr;
   }
   const PrefillKernel* kernel =
-      find_prefill_kernel(params.kv.dtype, params.head_dim, SoftCap::active(score));
+      find_prefill_kernel(params.q.dtype, params.kv.dtype, params.head_dim, SoftCap::active(score));
   // Both kernels' partial results have the same columns.
   return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
 }
@@ -111,14 +119,27 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
   const PrefillKernel* prefill =
       limits.split_policy == SplitPolicy::kFixed
           ? nullptr
-          : find_prefill_kernel(DType::kBFloat16, limits.head_dim, false);
-  const Sizes sizes{.policy = limits.split_policy,
-                    .fixed_split_keys = limits.fixed_split_keys,
-                    .num_tokens = limits.max_num_tokens,
-                    .num_seqs = limits.max_num_seqs,
-                    .max_seqlen_k = limits.max_seqlen_k,
-                    .group = limits.num_q_heads / limits.num_kv_heads,
-                    .kernel_head_dim = kernel->head_dim};
+          : find_prefill_kernel(DType::kBFloat16, DType::kBFloat16, limits.head_dim, false);
+  const int32_t group = limits.num_q_heads / limits.num_kv_heads;
+  const PrefillKernel* converter =
+      prefill == nullptr
+          ? nullptr
+          : find_prefill_kernel(DType::kBFloat16, limits.kv_dtype, limits.head_dim, false);
+  const int64_t wanted = converter != nullptr && converter->converts
+                             ? wanted_converted_tiles(limits.max_num_tokens, limits.max_num_seqs,
+                                                      limits.max_seqlen_k, group)
+                             : 0;
+  const Sizes sizes{
+      .policy = limits.split_policy,
+      .fixed_split_keys = limits.fixed_split_keys,
+      .num_tokens = limits.max_num_tokens,
+      .num_seqs = limits.max_num_seqs,
+      .max_seqlen_k = limits.max_seqlen_k,
+      .group = group,
+      .kernel_head_dim = kernel->head_dim,
+      .converted_tiles = fitting_tiles(wanted, limits.num_kv_heads, limits.head_dim, SIZE_MAX / 2),
+      .num_kv_heads = limits.num_kv_heads,
+      .head_dim = limits.head_dim};
   Works unplaced{};
   *bytes = lay_out(sizes, *kernel, prefill, num_sms, nullptr, &unplaced);
   return {};
@@ -134,12 +155,25 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
   const bool may_have_many_rows = int64_t{params.max_seqlen_q} * params.group > kFewRows;
   const PrefillKernel* prefill = may_have_many_rows ? find_prefill(params) : nullptr;
   Works works{};
-  const size_t bytes = lay_out(sizes_of(params, params.max_seqlen_k, kernel->head_dim), *kernel,
-                               prefill, num_sms, workspace.data, &works);
+  const auto lay_out_with = [&](int32_t converted_tiles) {
+    return lay_out(sizes_of(params, params.max_seqlen_k, kernel->head_dim, converted_tiles),
+                   *kernel, prefill, num_sms, workspace.data, &works);
+  };
+  const size_t bytes = lay_out_with(0);
   if (workspace.bytes < bytes) {
     return {StatusCode::kWorkspaceTooSmall,
             "workspace: got " + std::to_string(workspace.bytes) + " bytes, this batch wants " +
                 std::to_string(bytes) + "; size it with workspace_size()"};
+  }
+  // What is left of the workspace makes long prompts over 8-bit K and V faster.
+  int32_t converted_tiles = 0;
+  if (prefill != nullptr && prefill->converts &&
+      int64_t{params.max_seqlen_q} * params.group >= kMinConvertedRows) {
+    const int64_t wanted = wanted_converted_tiles(params.num_tokens, params.num_seqs,
+                                                  params.max_seqlen_k, params.group);
+    converted_tiles =
+        fitting_tiles(wanted, params.num_kv_heads, params.head_dim, workspace.bytes - bytes);
+    lay_out_with(converted_tiles);
   }
   const cudaError_t error =
       launch_plan_kernel(params, works, static_cast<cudaStream_t>(execution.stream));
@@ -149,6 +183,7 @@ Status plan(const AttentionParams& params, const Workspace& workspace, const Exe
                         .workspace = workspace.data,
                         .max_seqlen_k = params.max_seqlen_k,
                         .num_sms = num_sms,
+                        .converted_tiles = converted_tiles,
                         .has_prefill = prefill != nullptr,
                         .stream = static_cast<cudaStream_t>(execution.stream)};
   *plan = {};
@@ -194,8 +229,8 @@ Status find_kernels(const AttentionParams& params, const Plan& plan, CudaPlan* c
 
 Works works_of(const AttentionParams& params, const CudaPlan& plan, const StepKernels& kernels) {
   Works works{};
-  lay_out(sizes_of(params, plan.max_seqlen_k, kernels.attention->head_dim), *kernels.attention,
-          kernels.prefill, plan.num_sms, plan.workspace, &works);
+  lay_out(sizes_of(params, plan.max_seqlen_k, kernels.attention->head_dim, plan.converted_tiles),
+          *kernels.attention, kernels.prefill, plan.num_sms, plan.workspace, &works);
   return works;
 }
 
@@ -218,12 +253,19 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   if (prefill != nullptr) {
     // Its tiles have panels side by side, each a box of its own.
     PrefillBoxes panels{};
-    if (prefill->reads_boxes) {
-      Status status = make_kv_boxes(params, kernel->head_dim, true, &panels.kv);
-      if (!status.ok()) return status;
+    if (params.q.dtype == prefill->dtype) {
       panels.query = make_query_boxes(params, prefill->tile_rows);
     }
-    error = prefill->launch(params, works.of[1], panels, stream);
+    const ConvertedKv& converted = works.of[1].converted;
+    if (!prefill->converts) {
+      Status status = make_kv_boxes(params, kernel->head_dim, true, &panels.kv);
+      if (!status.ok()) return status;
+    } else if (converted.capacity > 0) {
+      Status status = make_converted_boxes(params, converted, &panels.kv);
+      if (!status.ok()) return status;
+      error = launch_convert_kv(params, converted, stream);
+    }
+    if (error == cudaSuccess) error = prefill->launch(params, works.of[1], panels, stream);
   }
   if (error == cudaSuccess) error = kernel->launch(params, works.of[0], boxes, stream);
   if (error != cudaSuccess) return device_error(error);

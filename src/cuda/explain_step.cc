@@ -58,6 +58,10 @@ void explain_step(const StepSummary& step, const StepTime& time, Explanation* ex
     text += step.cores_divided ? "cores: divided between the routes, which run at the same time\n"
                                : "cores: all for many rows, then all for few rows\n";
   }
+  if (step.converted.num_seqs > 0) {
+    text += "converted first: K and V of " + count(step.converted.num_seqs, "sequence") + ", " +
+            count(step.converted.num_keys, "key") + ", to 16 bits\n";
+  }
   explanation->roof_seconds = time.roof_seconds;
   explanation->predicted_seconds = time.predicted_seconds;
   text += "roof time: " + microseconds(time.roof_seconds) + " on an H200\n" +

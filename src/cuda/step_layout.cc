@@ -1,5 +1,7 @@
 #include "cuda/step_layout.h"
 
+#include "plan/kv_conversion.h"
+
 namespace pagoda::cuda {
 namespace {
 
@@ -84,7 +86,21 @@ void add_work(const Sizes& sizes, const KernelShape& kernel, Places* places, Wor
   places->take(&work.cost_begin, limits.max_tiles + 1);
 }
 
+void add_converted(const Sizes& sizes, Places* places, ConvertedKv* converted) {
+  converted->capacity = sizes.converted_tiles;
+  places->take(&converted->tile_begin, sizes.num_seqs + 1);
+  const int64_t elements =
+      int64_t{sizes.converted_tiles} * kConvertedTile * sizes.num_kv_heads * sizes.head_dim;
+  places->take(&converted->k, elements);
+  places->take(&converted->v, elements);
+}
+
 }  // namespace
+
+int32_t fitting_tiles(int64_t wanted, int32_t num_kv_heads, int32_t head_dim, size_t free_bytes) {
+  const int64_t room = min_of(static_cast<int64_t>(free_bytes), kMaxConvertedBytes);
+  return static_cast<int32_t>(min_of(wanted, room / converted_tile_bytes(num_kv_heads, head_dim)));
+}
 
 size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const PrefillKernel* prefill,
                int32_t num_sms, void* base, Works* works) {
@@ -110,6 +126,7 @@ size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const Prefi
               .min_cut = kPrefillMinCut,
               .cut_cost = kPrefillCutCost},
              &places, works);
+    add_converted(sizes, &places, &works->of[1].converted);
   }
   return places.bytes();
 }

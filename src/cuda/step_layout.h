@@ -19,7 +19,14 @@ struct Sizes {
   int64_t max_seqlen_k;
   int32_t group;
   int32_t kernel_head_dim;
+  // What there is room to convert, and what it is.
+  int32_t converted_tiles;
+  int32_t num_kv_heads;
+  int32_t head_dim;
 };
+
+// Tiles of 8-bit K and V to make room for, of `wanted`, in so many bytes that a step can spare.
+int32_t fitting_tiles(int64_t wanted, int32_t num_kv_heads, int32_t head_dim, size_t free_bytes);
 
 // Lays out the works of one step from `base` on (null to measure only); returns the bytes.
 // `prefill`: the kernel that takes sequences of many rows, or null if `attention` takes all.

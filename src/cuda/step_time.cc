@@ -32,7 +32,10 @@ constexpr double kPrefillPart = 0.84;
 constexpr double kWidePrefillPart = 0.92;
 constexpr double kSoftmaxKeySeconds = 10e-9;  // 128 exponentials; more than products at head_dim 64
 constexpr double kSoftCapKeySeconds = 8.8e-9;
-constexpr double kConvertedPart = 0.86;  // of the pace of 16-bit K and V
+// 8-bit K and V: converted by the way, of the pace of 16-bit ones; or before, in a kernel.
+constexpr double kConvertedPart = 0.86;
+constexpr double kConversionBytesPerSecond = 3.7e12;
+constexpr double kConversionFixedSeconds = 2e-6;
 constexpr double kPrefillFixedSeconds = 6e-6;
 
 constexpr double kJoinSeconds = 3e-6;  // of partial results, if there are any
@@ -55,12 +58,22 @@ double few_rows_key_seconds(const AttentionParams& params, const WorkSummary& wo
 }
 
 double prefill_key_seconds(const AttentionParams& params, const WorkSummary& work,
-                           int32_t head_dim) {
+                           const ConversionSummary& converted, int32_t head_dim) {
   const double part = head_dim > 128 ? kWidePrefillPart : kPrefillPart;
   const double matrix_rate = part * kMatrixFlopsPerSecond / kNumSms;
   double seconds = std::max(4.0 * head_dim * work.tile_rows / matrix_rate, kSoftmaxKeySeconds);
   if (params.score.logits_soft_cap > 0.0f) seconds += kSoftCapKeySeconds;
-  return size_of(params.kv.dtype) == 1 ? seconds / kConvertedPart : seconds;
+  if (size_of(params.kv.dtype) > 1) return seconds;
+  const double before =
+      static_cast<double>(converted.packed_rows) / static_cast<double>(work.packed_rows);
+  return seconds * (before + (1.0 - before) / kConvertedPart);
+}
+
+double conversion_seconds(const AttentionParams& params, const ConversionSummary& converted) {
+  if (converted.num_keys == 0) return 0.0;
+  const double elements =
+      2.0 * static_cast<double>(converted.num_keys) * params.num_kv_heads * params.head_dim;
+  return kConversionFixedSeconds + 3.0 * elements / kConversionBytesPerSecond;  // 1 byte to 2
 }
 
 double kernel_seconds(const WorkSummary& work, double key_seconds) {
@@ -79,7 +92,9 @@ double predicted_seconds(const AttentionParams& params, const StepSummary& step,
   }
   if (many.num_units > 0) {
     many_seconds =
-        kPrefillFixedSeconds + kernel_seconds(many, prefill_key_seconds(params, many, head_dim));
+        kPrefillFixedSeconds +
+        kernel_seconds(many, prefill_key_seconds(params, many, step.converted, head_dim)) +
+        conversion_seconds(params, step.converted);
   }
   return step.cores_divided ? std::max(few_seconds, many_seconds) / kBesidePart
                             : few_seconds + many_seconds;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "plan/core_split.h"
+#include "plan/kv_conversion.h"
 
 namespace pagoda::cuda {
 namespace {
@@ -123,6 +124,22 @@ WorkSummary summarise(const Work& work, int32_t num_workers, const AttentionPara
   return summary;
 }
 
+ConversionSummary summarise(const ConvertedKv& converted, const AttentionParams& params) {
+  ConversionSummary summary;
+  int64_t num_tiles = 0;
+  for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
+    const SequenceShape shape = sequence_shape(params, seq);
+    const int32_t tiles_here = converted_keys(params, shape).num_tiles;
+    num_tiles += tiles_here;
+    if (num_tiles > converted.capacity) break;
+    if (tiles_here == 0) continue;
+    ++summary.num_seqs;
+    summary.packed_rows += int64_t{shape.q_len} * params.group;
+    summary.num_keys += int64_t{tiles_here} * kConvertedTile;
+  }
+  return summary;
+}
+
 int64_t batch_cost(const PlanConfig& config, const AttentionParams& params) {
   int64_t cost = 0;
   for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
@@ -147,6 +164,7 @@ StepSummary summarise(const Works& works, const AttentionParams& on_host) {
   step.cores_divided = split.many < many.num_workers;
   step.of[0] = summarise(works.of[0], split.few, on_host);
   step.of[1] = summarise(works.of[1], split.many, on_host);
+  step.converted = summarise(works.of[1].converted, on_host);
   return step;
 }
 

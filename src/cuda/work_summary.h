@@ -27,6 +27,13 @@ struct WorkSummary {
   NeededWork needed;
 };
 
+// 8-bit K and V that are converted before the kernel of many rows.
+struct ConversionSummary {
+  int32_t num_seqs = 0;
+  int64_t packed_rows = 0;  // of these sequences
+  int64_t num_keys = 0;     // in whole tiles
+};
+
 // `on_host`: lengths and the mask's tensors are in host memory.
 struct StepSummary {
   WorkSummary of[kMaxWorks];
@@ -34,6 +41,7 @@ struct StepSummary {
   // The kernels divide the cores and run at the same time; else the second in the stream fills the
   // cores that the first leaves.
   bool cores_divided = false;
+  ConversionSummary converted;
 };
 StepSummary summarise(const Works& works, const AttentionParams& on_host);
 

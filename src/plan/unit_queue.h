@@ -10,10 +10,10 @@ namespace pagoda {
 // Half of a GPU's L2, whose halves copy what their cores read from the other's memory.
 constexpr int64_t kSectionBytes = int64_t{24} << 20;
 
-// Bytes of a sequence's keys and values, of all heads.
+// Bytes of a sequence's keys and values, of all heads. Of 8-bit ones those that are read often are
+// 16-bit copies.
 PAGODA_HD int64_t kv_bytes(const AttentionParams& params, int32_t k_len) {
-  return int64_t{2} * k_len * params.num_kv_heads * params.head_dim *
-         static_cast<int64_t>(size_of(params.kv.dtype));
+  return int64_t{2} * k_len * params.num_kv_heads * params.head_dim * 2;
 }
 
 // The row tile of the batch, as in CostLine, whose sequence has the queue's unit `index`: sequences

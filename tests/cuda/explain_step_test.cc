@@ -51,5 +51,18 @@ TEST(ExplainStep, LeavesOutWhatHasNothingToDo) {
   EXPECT_EQ(explained(LengthBatch({{2, 1, 100}})).text.rfind("all rows: 2 sequences, ", 0), 0u);
 }
 
+TEST(ExplainStep, SaysWhatIsConvertedFirst) {
+  LengthBatch batch({{1, 2048, 3000}, {1, 100, 9000}});
+  EXPECT_EQ(explained(batch).text.find("converted"), std::string::npos);
+  const double without = explained(batch).predicted_seconds;
+  batch.params.kv.dtype = DType::kFloat8E4M3;
+  const Explanation said = explained(batch);
+  EXPECT_NE(
+      said.text.find("\nconverted first: K and V of 1 sequence, 3072 keys, to 16 bits\nroof time"),
+      std::string::npos)
+      << said.text;
+  EXPECT_GT(said.predicted_seconds, without);
+}
+
 }  // namespace
 }  // namespace pagoda::cuda

@@ -35,11 +35,14 @@ TEST(KernelTable, AttentionKernelsFitAsOftenAsTheySay) {
 
 TEST(KernelTable, PrefillKernelsFit) {
   for (const PrefillKernel* kernel : prefill_kernels()) {
-    std::printf("%s head_dim<=%d%s, prefill: %d threads, %d bytes of shared memory\n",
-                dtype_name(kernel->kv_dtype).c_str(), kernel->head_dim,
-                kernel->soft_cap ? ", soft cap" : "", kernel->threads, kernel->smem_bytes);
+    std::printf("%s%s head_dim<=%d%s, prefill: %d threads, %d bytes of shared memory\n",
+                dtype_name(kernel->dtype).c_str(), kernel->converts ? " from fp8" : "",
+                kernel->head_dim, kernel->soft_cap ? ", soft cap" : "", kernel->threads,
+                kernel->smem_bytes);
     expect_fits(1, kernel->threads, kernel->smem_bytes);
-    EXPECT_EQ(find_prefill_kernel(kernel->kv_dtype, kernel->head_dim, kernel->soft_cap), kernel);
+    const DType kv_dtype = kernel->converts ? DType::kFloat8E5M2 : kernel->dtype;
+    EXPECT_EQ(find_prefill_kernel(kernel->dtype, kv_dtype, kernel->head_dim, kernel->soft_cap),
+              kernel);
   }
 }
 
@@ -51,7 +54,7 @@ TEST(KernelTable, SmallerHeadDimsTakeTheNextKernel) {
 
 TEST(KernelTable, LargerHeadDimsHaveNone) {
   EXPECT_EQ(find_attention_kernel(DType::kBFloat16, 264, true), nullptr);
-  EXPECT_EQ(find_prefill_kernel(DType::kBFloat16, 264, false), nullptr);
+  EXPECT_EQ(find_prefill_kernel(DType::kBFloat16, DType::kBFloat16, 264, false), nullptr);
   EXPECT_EQ(find_attention_kernel(DType::kFloat32, 64, true), nullptr);
 }
 

@@ -11,6 +11,7 @@
 #include "cuda/device_problem.h"
 #include "cuda/kernels/plan.h"
 #include "pagoda/attention.h"
+#include "plan/kv_conversion.h"
 #include "random_plan.h"
 
 namespace pagoda::testing {
@@ -150,6 +151,38 @@ TEST(EmptyCuda, AStepWithoutTokensComputesNothing) {
   const Status status = unified_attention(problem, {workspace.data(), bytes});
   EXPECT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
+// Of two prompts whose K and V are converted if there is room: neither, the first, both.
+TEST(WorkspaceCuda, Fp8IsConvertedAsFarAsThereIsRoom) {
+  SKIP_WITHOUT_GPU();
+  Case c{.seqs = {{64, 300}, {5, 90}, {70, 129}},
+         .num_q_heads = 32,
+         .num_kv_heads = 1,
+         .head_dim = 128,
+         .kv_dtype = DType::kFloat8E4M3};
+  BuiltCase built(c);
+  DeviceProblem device(built.problem());
+  AttentionLimits limits = limits_of(device.problem());
+  size_t most = 0;
+  ASSERT_TRUE(workspace_size(limits, &most).ok());
+  limits.kv_dtype = DType::kBFloat16;
+  size_t least = 0;
+  ASSERT_TRUE(workspace_size(limits, &least).ok());
+  const size_t tile = static_cast<size_t>(converted_tile_bytes(c.num_kv_heads, c.head_dim));
+  ASSERT_GE(most, least + 5 * tile);
+  const DeviceBuffer workspace(most);
+  for (const size_t bytes : {least, least + 3 * tile, most}) {
+    SCOPED_TRACE(::testing::Message() << bytes << " bytes");
+    built.poison_outputs();
+    DeviceProblem again(built.problem());
+    ASSERT_EQ(cudaMemset(workspace.data(), 0xff, most), cudaSuccess);
+    const Status status = unified_attention(again.problem(), {workspace.data(), bytes});
+    ASSERT_TRUE(status.ok()) << status.message();
+    again.fetch_outputs();
+    const Verdict verdict = verify(built);
+    EXPECT_TRUE(verdict.ok) << verdict.message;
+  }
 }
 
 TEST(RepeatCuda, SameCallSameBits) {

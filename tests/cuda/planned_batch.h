@@ -8,6 +8,7 @@
 
 #include "cuda/step_layout.h"
 #include "cuda/work_summary.h"
+#include "plan/kv_conversion.h"
 
 namespace pagoda::testing {
 
@@ -64,13 +65,20 @@ inline cuda::Works layout_of(const AttentionParams& params, bool with_prefill, v
   cuda::PrefillKernel prefill{};
   prefill.tile_rows = 128;
   cuda::Works works{};
+  const int64_t converted_tiles = size_of(params.kv.dtype) == 1
+                                      ? wanted_converted_tiles(params.num_tokens, params.num_seqs,
+                                                               params.max_seqlen_k, params.group)
+                                      : 0;
   *bytes = cuda::lay_out({.policy = params.split_policy,
                           .fixed_split_keys = params.fixed_split_keys,
                           .num_tokens = params.num_tokens,
                           .num_seqs = params.num_seqs,
                           .max_seqlen_k = params.max_seqlen_k,
                           .group = params.group,
-                          .kernel_head_dim = params.head_dim},
+                          .kernel_head_dim = params.head_dim,
+                          .converted_tiles = static_cast<int32_t>(converted_tiles),
+                          .num_kv_heads = params.num_kv_heads,
+                          .head_dim = params.head_dim},
                          attention, with_prefill ? &prefill : nullptr, kNumSms, workspace, &works);
   return works;
 }

@@ -26,35 +26,42 @@ struct Row {
   int32_t head_dim = 128;
   int32_t window_left = -1;
   float soft_cap = 0.0f;
+  DType kv_dtype = DType::kBFloat16;
 };
+constexpr DType kE4M3 = DType::kFloat8E4M3;
 
 const Row kRows[] = {
-    {"decode 1 x 8k", {{1, 1, 8192}}, 19.5, 46},
-    {"decode 1 x 128k", {{1, 1, 131072}}, 131.7, 93},
+    {"decode 1 x 8k", {{1, 1, 8192}}, 17.9, 50},
+    {"decode 1 x 128k", {{1, 1, 131072}}, 131.3, 93},
     {"decode 8 x 8k", {{8, 1, 8192}}, 71.1, 87},
-    {"decode 64 x 4k", {{64, 1, 4096}}, 249.5, 97},
+    {"decode 64 x 4k", {{64, 1, 4096}}, 249.4, 97},
     {"decode 256 x 1k", {{256, 1, 1024}}, 254.3, 96},
-    {"decode 64 x 4k, 8/1 heads", {{64, 1, 4096}}, 42.6, 75, 8, 1},
-    {"decode 8 x 16k, 8/1 heads", {{8, 1, 16384}}, 27.8, 60, 8, 1},
+    {"decode 64 x 4k, 8/1 heads", {{64, 1, 4096}}, 42.5, 75, 8, 1},
+    {"decode 8 x 16k, 8/1 heads", {{8, 1, 16384}}, 26.1, 64, 8, 1},
     {"decode 32 x 2k, 32/32 heads", {{32, 1, 2048}}, 251.1, 97, 32, 32},
-    {"decode 64 x 4k, 28/4 heads", {{64, 1, 4096}}, 128.7, 95, 28, 4},
-    {"verify 4 tokens, 64 x 4k", {{64, 4, 4096}}, 255.1, 96},
-    {"verify 8 tokens, 32 x 8k", {{32, 8, 8192}}, 260.5, 94},
-    {"decode 64 x 32k, window 4096", {{64, 1, 32768}}, 252.9, 96, 32, 8, 128, 4095},
-    {"prefill 1 x 512", {{1, 512, 512}}, 20.0, 22},
-    {"prefill 1 x 2k", {{1, 2048, 2048}}, 78.6, 61},
-    {"prefill 1 x 8k", {{1, 8192, 8192}}, 989.9, 75},
-    {"prefill 4 x 4k", {{4, 4096, 4096}}, 1044, 71},
-    {"prefill 1 x 32k", {{1, 32768, 32768}}, 14602, 81},
-    {"2k of 32k", {{1, 2048, 32768}}, 1793, 80},
-    {"256 of 32k, 16/2 heads", {{1, 256, 32768}}, 135.7, 69, 16, 2},
-    {"256 of 32k, 8/1 heads", {{1, 256, 32768}}, 90.4, 53, 8, 1},
-    {"prefill 8k, window 1024", {{1, 8192, 8192}}, 289.4, 61, 32, 8, 128, 1023},
-    {"prefill 8k, head_dim 64", {{1, 8192, 8192}}, 698.1, 53, 32, 8, 64},
-    {"prefill 8k, head_dim 256, 16/8 heads", {{1, 8192, 8192}}, 887.5, 84, 16, 8, 256},
-    {"prefill 8k, soft cap", {{1, 8192, 8192}}, 1607, 46, 32, 8, 128, -1, 50.0f},
-    {"prefill 8k, head_dim 256, soft cap", {{1, 8192, 8192}}, 1187, 63, 16, 8, 256, -1, 50.0f},
-    {"2k prefill + 63 decodes of 4k", {{63, 1, 4096}, {1, 1985, 1985}}, 300.1, 83},
+    {"decode 64 x 4k, 28/4 heads", {{64, 1, 4096}}, 128.5, 95, 28, 4},
+    {"verify 4 tokens, 64 x 4k", {{64, 4, 4096}}, 254.5, 96},
+    {"verify 8 tokens, 32 x 8k", {{32, 8, 8192}}, 260.8, 93},
+    {"decode 64 x 32k, window 4096", {{64, 1, 32768}}, 253.1, 96, 32, 8, 128, 4095},
+    {"prefill 1 x 512", {{1, 512, 512}}, 19.6, 22},
+    {"prefill 1 x 2k", {{1, 2048, 2048}}, 78.2, 61},
+    {"prefill 1 x 8k", {{1, 8192, 8192}}, 975.8, 76},
+    {"prefill 4 x 4k", {{4, 4096, 4096}}, 1042, 71},
+    {"prefill 1 x 32k", {{1, 32768, 32768}}, 14536, 82},
+    {"2k of 32k", {{1, 2048, 32768}}, 1774, 81},
+    {"256 of 32k, 16/2 heads", {{1, 256, 32768}}, 135.5, 69, 16, 2},
+    {"256 of 32k, 8/1 heads", {{1, 256, 32768}}, 79.3, 60, 8, 1},
+    {"prefill 8k, window 1024", {{1, 8192, 8192}}, 287.0, 61, 32, 8, 128, 1023},
+    {"prefill 8k, head_dim 64", {{1, 8192, 8192}}, 703.6, 53, 32, 8, 64},
+    {"prefill 8k, head_dim 256, 16/8 heads", {{1, 8192, 8192}}, 885.6, 84, 16, 8, 256},
+    {"prefill 8k, soft cap", {{1, 8192, 8192}}, 1590, 47, 32, 8, 128, -1, 50.0f},
+    {"prefill 8k, head_dim 256, soft cap", {{1, 8192, 8192}}, 1172, 64, 16, 8, 256, -1, 50.0f},
+    {"2k prefill + 63 decodes of 4k", {{63, 1, 4096}, {1, 1985, 1985}}, 302.9, 82},
+    {"prefill 1 x 2k, e4m3", {{1, 2048, 2048}}, 93.2, 51, 32, 8, 128, -1, 0.0f, kE4M3},
+    {"prefill 1 x 8k, e4m3", {{1, 8192, 8192}}, 945.2, 79, 32, 8, 128, -1, 0.0f, kE4M3},
+    {"prefill 4 x 4k, e4m3", {{4, 4096, 4096}}, 1043, 71, 32, 8, 128, -1, 0.0f, kE4M3},
+    {"prefill 1 x 32k, e4m3", {{1, 32768, 32768}}, 13802, 86, 32, 8, 128, -1, 0.0f, kE4M3},
+    {"2k of 32k, e4m3", {{1, 2048, 32768}}, 1721, 84, 32, 8, 128, -1, 0.0f, kE4M3},
 };
 
 TEST(StepTime, RoofIsTheDocumentsAndPredictionsAreNear) {
@@ -64,6 +71,7 @@ TEST(StepTime, RoofIsTheDocumentsAndPredictionsAreNear) {
     batch.set_heads(row.num_q_heads, row.num_kv_heads, row.head_dim);
     batch.params.mask.window_left = row.window_left;
     batch.params.score.logits_soft_cap = row.soft_cap;
+    batch.params.kv.dtype = row.kv_dtype;
     const StepTime time = step_time(batch.params, summary_of(batch), row.head_dim);
     const double roof_us = time.roof_seconds * 1e6;
     const double predicted_us = time.predicted_seconds * 1e6;

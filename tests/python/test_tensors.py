@@ -94,6 +94,15 @@ def test_a_plan_keeps_its_workspace():
         pagoda.attention(**problem, workspace=np.zeros(64, np.uint8))
 
 
+def test_workspaces_for_a_type_of_k_and_v():
+    limits = dict(max_num_tokens=4, max_num_seqs=2, max_seqlen_k=24, num_q_heads=4, num_kv_heads=2,
+                  head_dim=16)
+    sizes = [pagoda.workspace_size(**limits, kv_dtype=dtype) for dtype in ("float8_e4m3", np.dtype(ml_dtypes.bfloat16))]
+    assert sizes[0] == sizes[1] == pagoda.workspace_size(**limits)  # the CPU converts nothing before
+    with pytest.raises(ValueError, match="kv_dtype: got int64, wants float32, "):
+        pagoda.workspace_size(**limits, kv_dtype="int64")
+
+
 def test_integers_that_stand_for_floats():
     problem = problems.make(4, LENGTHS, kv_dtype=problems.E4M3)
     want = pagoda.attention(**problem)

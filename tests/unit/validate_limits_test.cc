@@ -48,6 +48,8 @@ TEST(ValidateLimits, NamesEachMistake) {
        "fixed_split_keys: got 65, wants a multiple of 64, or 0 for 1024"},
       {[](AttentionLimits& l) { l.num_workers = -2; },
        "num_workers: got -2, wants num_workers >= 0"},
+      {[](AttentionLimits& l) { l.kv_dtype = DType::kInt64; },
+       "kv_dtype: got int64, wants float32, float16, bfloat16, float8_e4m3, float8_e5m2 or int8"},
   };
   ASSERT_TRUE(validate_limits(valid_limits()).ok());
   for (const Mistake& mistake : mistakes) {

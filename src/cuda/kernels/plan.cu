@@ -5,6 +5,7 @@
 #include "cuda/kernels/plan.h"
 #include "cuda/sm90/sync.cuh"
 #include "plan/core_split.h"
+#include "plan/kv_conversion.h"
 #include "plan/unit_queue.h"
 
 namespace pagoda::cuda {
@@ -103,6 +104,14 @@ __device__ ShareBound first_unit(const AttentionParams& params, const int32_t* t
                      tile_rows, num_units, index);
 }
 
+// Where sequences' converted keys lie.
+__device__ void plan_conversion(const AttentionParams& params, const ConvertedKv& converted,
+                                int32_t (&scratch)[kWarps]) {
+  prefix_sums(params.num_seqs, converted.tile_begin, scratch, [&](int32_t seq) {
+    return converted_keys(params, sequence_shape(params, seq)).num_tiles;
+  });
+}
+
 __global__ void __launch_bounds__(kThreads)
     plan_kernel(const __grid_constant__ AttentionParams params,
                 const __grid_constant__ Works works) {
@@ -110,10 +119,14 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int64_t smem_cost_begin[kMaxSmemTiles + 1];
   __shared__ int32_t tile_scratch[kWarps];
   __shared__ int64_t cost_scratch[kWarps];
-  const Work& work = works.of[blockIdx.y];
-  PlanConfig config = work.config;
   sm90::wait_for_previous_grids();
   sm90::launch_dependent_grids();
+  if (static_cast<int32_t>(blockIdx.y) == works.count) {
+    if (blockIdx.x == 0) plan_conversion(params, works.of[1].converted, tile_scratch);
+    return;
+  }
+  const Work& work = works.of[blockIdx.y];
+  PlanConfig config = work.config;
 
   const bool many_seqs = params.num_seqs > kMaxSmemSeqs;
   if (many_seqs && blockIdx.x > 0) return;
@@ -162,7 +175,8 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t launch_plan_kernel(const AttentionParams& params, const Works& works,
                                cudaStream_t stream) {
-  const dim3 ctas(kCtas, static_cast<unsigned>(works.count));
+  const bool converts = works.of[1].converted.capacity > 0;
+  const dim3 ctas(kCtas, static_cast<unsigned>(works.count + (converts ? 1 : 0)));
   return launch_dependent(plan_kernel, {.ctas = ctas, .threads = kThreads, .smem_bytes = 0}, stream,
                           params, works);
 }

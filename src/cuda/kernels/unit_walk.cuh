@@ -3,6 +3,7 @@
 #define PAGODA_CUDA_KERNELS_UNIT_WALK_CUH_
 
 #include "cuda/kernels/piece.h"
+#include "cuda/kernels/warp_search.cuh"
 #include "cuda/kernels/work.h"
 #include "cuda/sm90/device.cuh"
 #include "plan/unit_queue.h"
@@ -40,7 +41,8 @@ class UnitWalk {
       unit_.unit = num_units_;
       return;
     }
-    const int32_t seq = find_sequence(queued_tile(params_, num_units_, taken));
+    const int32_t seq = last_not_above_in_warp(work_.tile_begin, params_.num_seqs,
+                                               queued_tile(params_, num_units_, taken));
     unit_ = queued_unit(params_, sequence_shape(params_, seq), work_.tile_begin[seq],
                         work_.tile_begin[seq + 1], work_.tile_rows, num_units_, taken);
   }
@@ -59,23 +61,6 @@ class UnitWalk {
     int32_t taken = 0;
     if (threadIdx.x % 32 == 0) taken = atomicAdd(&work_.queue->num_taken, 1);
     return __shfl_sync(0xffffffffu, taken, 0);
-  }
-
-  // The last sequence with tile_begin <= tile: each step asks 32 places at once.
-  PAGODA_DEVICE int32_t find_sequence(int32_t tile) const {
-    const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
-    int32_t low = 0;
-    int32_t count = params_.num_seqs;
-    while (count > 1) {
-      const int32_t step = ceil_div(count, 32);
-      const int32_t at = low + min_of(lane * step, count - 1);
-      const uint32_t not_above =
-          __ballot_sync(0xffffffffu, lane * step < count && work_.tile_begin[at] <= tile);
-      const int32_t last = 31 - __clz(static_cast<int>(not_above));
-      low += last * step;
-      count = min_of(step, count - last * step);
-    }
-    return low;
   }
 
   const AttentionParams& params_;

@@ -25,6 +25,17 @@ struct UnitQueue {
   int32_t num_finished_ctas;
 };
 
+// 16-bit copies of 8-bit K and V, made before a prefill kernel reads them: see
+// plan/kv_conversion.h.
+struct ConvertedKv {
+  // [num_seqs + 1]: where each sequence's tiles begin. A sequence whose tiles end past `capacity`
+  // is not converted.
+  int32_t* tile_begin;
+  uint16_t* k;  // [num_kv_heads, capacity * kConvertedTile, head_dim] of converted_dtype()
+  uint16_t* v;
+  int32_t capacity;  // in tiles; 0: nothing is converted, and tile_begin undefined
+};
+
 struct Work {
   PlanConfig config;
   bool runs_beside;         // the kernel before it in the stream; it ends after that one
@@ -38,6 +49,7 @@ struct Work {
   Rows totals;          // [num_workers, tile_rows]: a row tile's earlier fixed splits
   int32_t* tile_begin;  // as in CostLine, of queues and of plans too large for shared memory
   int64_t* cost_begin;  // likewise, of the latter
+  ConvertedKv converted;
 };
 
 // One for each attention kernel of the step: of sequences of few rows, then of those of many if

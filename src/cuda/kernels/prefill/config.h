@@ -12,14 +12,13 @@
 
 namespace pagoda::cuda {
 
-// KvT: the type of K and V; of q too if it has 16 bits. 8-bit K and V are multiplied as f16, which
-// holds each of their values; q may have any type then. kHeadDim: head_dim rounded up to what is
+// T: the type of the products' factors, and of q, K and V. kKv8Bit: K and V are e4m3 or e5m2
+// instead, each of whose values T holds, and so may q be. kHeadDim: head_dim rounded up to what is
 // compiled. kSoftCap: logits have a soft cap.
-template <class KvT_, int kHeadDim_, bool kSoftCap_>
+template <class T_, bool kKv8Bit_, int kHeadDim_, bool kSoftCap_>
 struct PrefillConfig {
-  using KvT = KvT_;
-  static constexpr bool kKv8Bit = sizeof(KvT) == 1;
-  using T = std::conditional_t<kKv8Bit, Float16, KvT>;  // of the products' factors
+  using T = T_;
+  static constexpr bool kKv8Bit = kKv8Bit_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kSoftCap = kSoftCap_;
   static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
@@ -78,8 +77,6 @@ struct PrefillSmem {
   tile::Pipeline<Config::kValueStages> value_ring;
   tile::Pipeline<Config::kQueryTiles> query_ring;
   PieceRing<Config::kPieces> pieces;
-  // What 1 stands for in each row of `queries`.
-  TypeIf<Config::kKv8Bit, float[Config::kQueryTiles][Config::kTileRows]> query_unit;
 };
 
 }  // namespace pagoda::cuda

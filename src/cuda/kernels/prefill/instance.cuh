@@ -23,13 +23,13 @@ cudaError_t launch_prefill(const AttentionParams& params, const Work& work,
 
 template <class Config>
 constexpr PrefillKernel prefill_kernel_entry() {
-  return {.kv_dtype = kDTypeOf<typename Config::KvT>,
+  return {.dtype = kDTypeOf<typename Config::T>,
+          .converts = Config::kKv8Bit,
           .head_dim = Config::kHeadDim,
           .soft_cap = Config::kSoftCap,
           .tile_rows = Config::kTileRows,
           .threads = Config::kThreads,
           .smem_bytes = sizeof(PrefillSmem<Config>),
-          .reads_boxes = !Config::kKv8Bit,
           .launch = launch_prefill<Config>};
 }
 

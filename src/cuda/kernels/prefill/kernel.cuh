@@ -303,14 +303,10 @@ PAGODA_DEVICE void compute_rows(const AttentionParams& params, const Work& work,
     smem.query_ring.wait(query_at);
     GroupMath<Config> math(params.score,
                            logit_scale(params, slot.piece.shape.seq, slot.piece.kv_head));
-    if constexpr (Config::kKv8Bit) {
-      math.take_units(&smem.query_unit[query_at.stage][group * Config::kGroupRows]);
-    }
     PieceRows<Config> piece(params, work, slot, group, smem.queries[query_at.stage], smem);
     piece.attend(math, tiles);
     piece.emit(math);
-    // The copy engine brings the tile's next rows.
-    if constexpr (!Config::kKv8Bit) sm90::fence_smem_for_async_proxy();
+    sm90::fence_smem_for_async_proxy();  // the copy engine may bring the tile's next rows
     smem.query_ring.release(query_at);
   });
 }
@@ -339,7 +335,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x < 128) {
     sm90::lower_registers<Config::kFetchRegisters>();
     if constexpr (Config::kKv8Bit) {
-      fetch_and_convert<Config>(params, work, static_cast<int>(threadIdx.x) / 32, smem);
+      fetch_and_convert<Config>(params, work, boxes, static_cast<int>(threadIdx.x) / 32, smem);
     } else if (threadIdx.x < 32) {
       fetch_keys<Config>(params, work, boxes.kv, smem);
     } else if (threadIdx.x < 64) {

@@ -43,8 +43,9 @@ class GroupMath {
   using KeyTile = typename Config::KeyTile;
   static constexpr int kKeys = Config::kTileKeys;
   // What weights are kept as a multiple of, and what it takes to undo that.
-  static constexpr float kWeightLog2 = Config::kKv8Bit ? kF16WeightLog2 : 0.0f;
-  static constexpr float kWeightUnit = Config::kKv8Bit ? kF16WeightUnit : 1.0f;
+  static constexpr bool kLargeWeights = Config::kKv8Bit && std::is_same_v<T, Float16>;
+  static constexpr float kWeightLog2 = kLargeWeights ? kF16WeightLog2 : 0.0f;
+  static constexpr float kWeightUnit = kLargeWeights ? kF16WeightUnit : 1.0f;
 
   tile::Fragment<Config::kHeadDim> out;
 
@@ -52,10 +53,11 @@ class GroupMath {
   PAGODA_DEVICE GroupMath(const ScoreParams& score, float scale) {
     if constexpr (Config::kSoftCap) {
       // Capped scores are in units of the cap.
-      scale_log2_[0] = score.logits_soft_cap * kLog2e;
+      scale_log2_ = score.logits_soft_cap * kLog2e;
       cap_scale_ = fminf(scale * (1.0f / score.logits_soft_cap), kLargestFinite);
     } else {
-      scale_log2_[0] = scale * kLog2e;
+      scale_log2_ = scale * kLog2e;
+      if constexpr (Config::kKv8Bit) scale_log2_ = fmaxf(scale_log2_, kSmallestNormal);
     }
     out.fill(0.0f);
 #pragma unroll
@@ -65,17 +67,6 @@ class GroupMath {
   PAGODA_DEVICE void cap() {
 #pragma unroll
     for (float& score : scores_.at) score = tanh_by_exp2(score * cap_scale_);
-  }
-
-  // Scales are each row's own then: `unit` is what 1 stands for in the rows of the group.
-  PAGODA_DEVICE void take_units(const float* unit) {
-    const float scale_log2 = scale_log2_[0];
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      const int thread = static_cast<int>(threadIdx.x % 128);
-      const float of_row = unit[thread / 32 * 16 + thread % 32 / 4 + 8 * row];
-      scale_log2_[row] = fmaxf(scale_log2 * of_row, kSmallestNormal);
-    }
   }
 
   // Begins scores <- Q K^T.
@@ -120,22 +111,22 @@ class GroupMath {
 
   // New maxima; says what the outputs so far are to be multiplied by.
   PAGODA_DEVICE void raise_maxima(float (&rescale)[2]) {
-    if constexpr (!Config::kKv8Bit) to_log2_ = scale_log2_[0];
+    to_log2_ = scale_log2_;
     bool is_large = false;
     float former[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       former[row] = max_[row];
       max_[row] = tile::quad_max(scores_.row_max(row, former[row]));
-      anchor_[row] = softmax_anchor(__fmul_rn(max_[row], scale_log2(row)));
-      rescale[row] = sm90::exp2_approx(__fmul_rn(former[row], scale_log2(row)) - anchor_[row]);
+      anchor_[row] = softmax_anchor(__fmul_rn(max_[row], scale_log2_));
+      rescale[row] = sm90::exp2_approx(__fmul_rn(former[row], scale_log2_) - anchor_[row]);
       is_large = is_large || fabsf(anchor_[row]) >= kLargeLogit;
     }
     if (__any_sync(0xffffffffu, is_large)) subtract_maxima(former, rescale);
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       sum_[row] *= rescale[row];
-      if constexpr (Config::kKv8Bit) anchor_[row] -= kWeightLog2;
+      if constexpr (kLargeWeights) anchor_[row] -= kWeightLog2;
     }
   }
 
@@ -145,7 +136,7 @@ class GroupMath {
 #pragma unroll
     for (int i = 8 * kBegin; i < 8 * kEnd; ++i) {
       const int row = scores_.row_slot(i);
-      scores_.at[i] = sm90::exp2_approx(fmaf(scores_.at[i], to_log2(row), -anchor_[row]));
+      scores_.at[i] = sm90::exp2_approx(fmaf(scores_.at[i], to_log2_, -anchor_[row]));
       sum_[row] += scores_.at[i];
     }
   }
@@ -216,10 +207,9 @@ class GroupMath {
     const float sums[2] = {tile::quad_sum(sum_[0]), tile::quad_sum(sum_[1])};
     const float sum = (slot == 0 ? sums[0] : sums[1]) * kWeightUnit;
     const float max = slot == 0 ? max_[0] : max_[1];
-    const float to_log2 = slot == 0 ? scale_log2(0) : scale_log2(1);
-    const float max_log2 = __fmul_rn(max, to_log2);
+    const float max_log2 = __fmul_rn(max, scale_log2_);
     if (fabsf(max_log2) < kLargeLogit) return {{max_log2, sum}, kWeightUnit};
-    RoundedState rounded = rounded_state(max, sum, to_log2);
+    RoundedState rounded = rounded_state(max, sum, scale_log2_);
     rounded.factor *= kWeightUnit;
     return rounded;
   }
@@ -231,14 +221,6 @@ class GroupMath {
   // The inverse of a subnormal cap is infinite, and 0 times that no number.
   static constexpr float kLargestFinite = 0x1.fffffep127f;
 
-  static constexpr int kScales = Config::kKv8Bit ? 2 : 1;
-  PAGODA_DEVICE float scale_log2(int row) const {
-    return scale_log2_[Config::kKv8Bit ? row : 0];
-  }
-  PAGODA_DEVICE float to_log2(int row) const {
-    return Config::kKv8Bit ? scale_log2(row) : to_log2_;
-  }
-
   // The slower way, which is exact where it matters however large the logits are: the difference
   // comes first, the largest weight is 1.
   PAGODA_DEVICE void subtract_maxima(const float (&former)[2], float (&rescale)[2]) {
@@ -246,16 +228,16 @@ class GroupMath {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       largest[row] = softmax_anchor(max_[row]);
-      rescale[row] = sm90::exp2_approx((former[row] - largest[row]) * scale_log2(row));
+      rescale[row] = sm90::exp2_approx((former[row] - largest[row]) * scale_log2_);
       anchor_[row] = 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < scores_.kSize; ++i) {
       const int row = scores_.row_slot(i);
       scores_.at[i] -= largest[row];
-      if constexpr (!Config::kKv8Bit) scores_.at[i] *= scale_log2(row);
+      scores_.at[i] *= scale_log2_;
     }
-    if constexpr (!Config::kKv8Bit) to_log2_ = 1.0f;
+    to_log2_ = 1.0f;
   }
 
   // This thread's pair of weights of keys near `key`, if it has one: every candidate is looked at,
@@ -273,9 +255,9 @@ class GroupMath {
   }
 
   TypeIf<Config::kSoftCap, float> cap_scale_;  // of scores that are to be capped
-  float scale_log2_[kScales];                  // of each row if they differ
-  float to_log2_;                              // of scores_ as they are
-  float anchor_[2];                            // of scores_ times to_log2_
+  float scale_log2_;
+  float to_log2_;    // of scores_ as they are
+  float anchor_[2];  // of scores_ times to_log2_
   tile::Fragment<kKeys> scores_;
   uint32_t weights_[kKeys / 16][4];
   float max_[2];  // of the scores, not scaled
