@@ -33,6 +33,12 @@ PAGODA_DEVICE void arrive(Mbarrier& bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(&bar)) : "memory");
 }
 
+// mbarrier.arrive with a count: as if so many threads arrived
+PAGODA_DEVICE void arrive(Mbarrier& bar, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(&bar)), "r"(count)
+               : "memory");
+}
+
 // mbarrier.arrive.expect_tx: arrives, and the phase also waits for `bytes` from the copy engine.
 PAGODA_DEVICE void arrive_expect_bytes(Mbarrier& bar, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(&bar)),

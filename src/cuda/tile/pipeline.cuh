@@ -18,6 +18,12 @@ struct PipelineCursor {
       parity ^= 1;
     }
   }
+
+  PAGODA_DEVICE void advance(int32_t by) {
+    const int32_t passed = stage + by;
+    parity ^= static_cast<uint32_t>(passed / kStages) & 1;
+    stage = passed % kStages;
+  }
 };
 
 // Lives in shared memory.

@@ -90,36 +90,30 @@ class TileConverter {
     progress = {at, true};
   }
 
-  // The same for a sequence whose K and V are converted already: the copy engine brings them.
-  // `origin`: where key 0 would be among them.
+  // The same for a sequence whose K and V are converted already: the copy engine brings them. One
+  // warp asks it for K and one for V, so that neither waits for the other's ring. `origin`: where
+  // key 0 would be among them.
   template <class BeginQuery, class FinishQuery>
   PAGODA_DEVICE void fetch(const Piece& piece, const KvBoxes& boxes, int32_t origin,
                            Progress& progress, BeginQuery&& begin_query,
                            FinishQuery&& finish_query) {
-    int32_t tile = piece.kv.begin / Config::kTileKeys;
-    const int32_t end = piece.kv.empty() ? tile : ceil_div(piece.kv.end, Config::kTileKeys);
     if constexpr (kQueryIsAhead) begin_query();
     finish_last_values(progress);
-    Cursor at = progress.at;
-    const auto keys = [&](int32_t of_tile, const Cursor& to) {
-      if (of_tile >= end) return;
-      fetch_tile(boxes.k, origin + of_tile * Config::kTileKeys, piece.kv_head, smem_.keys[to.stage],
-                 smem_.key_ring, to);
-    };
-    keys(tile, at);
     if constexpr (!kQueryIsAhead) begin_query();
     sm90::cp_async_wait<0>();
     finish_query();
-#pragma unroll 1
-    for (; tile < end; ++tile) {
-      Cursor next_at = at;
-      next_at.advance();
-      keys(tile + 1, next_at);
-      fetch_tile(boxes.v, origin + tile * Config::kTileKeys, piece.kv_head, smem_.values[at.stage],
-                 smem_.value_ring, at);
-      at = next_at;
+    if (piece.kv.empty()) return;
+    const int32_t first = piece.kv.begin / Config::kTileKeys;
+    const int32_t num_tiles = ceil_div(piece.kv.end, Config::kTileKeys) - first;
+    const int32_t first_row = origin + first * Config::kTileKeys;
+    if (threadIdx.x < 32) {
+      fetch_tiles(boxes.k, first_row, num_tiles, piece.kv_head, smem_.keys, smem_.key_ring,
+                  progress.at);
+    } else if (threadIdx.x < 64) {
+      fetch_tiles(boxes.v, first_row, num_tiles, piece.kv_head, smem_.values, smem_.value_ring,
+                  progress.at);
     }
-    progress.at = at;
+    progress.at.advance(num_tiles);
   }
 
   // When there are no more pieces.
@@ -231,23 +225,32 @@ class TileConverter {
     }
   }
 
-  // All lanes arrive, as if they had converted something.
-  PAGODA_DEVICE void fetch_tile(const TensorMap& map, int32_t first_row, int32_t head,
-                                KeyTile& tile, tile::Pipeline<kStages>& ring, const Cursor& at) {
-    ring.acquire(at);
-    sm90::Mbarrier& full = ring.full(at);
-    if (threadIdx.x >= 32 || !sm90::elect_one()) return sm90::arrive(full);
-    sm90::arrive_expect_bytes(full, KeyTile::kBytes);
+  // By one warp, which arrives for all that would convert.
+  PAGODA_DEVICE void fetch_tiles(const TensorMap& map, int32_t first_row, int32_t num_tiles,
+                                 int32_t head, KeyTile (&tiles)[kStages],
+                                 tile::Pipeline<kStages>& ring, Cursor at) {
     const sm90::L2Policy policy = sm90::l2_evict_last();
     constexpr int kBoxKeys = 64;
+#pragma unroll 1
+    for (int32_t i = 0; i < num_tiles; ++i, at.advance()) {
+      ring.acquire(at);
+      __syncwarp();
+      if (!sm90::elect_one()) continue;
+      sm90::Mbarrier& full = ring.full(at);
+      sm90::expect_bytes(full, KeyTile::kBytes);
+      sm90::arrive(full, Config::kKvArrivals);
 #pragma unroll
-    for (int row = 0; row < Config::kTileKeys; row += kBoxKeys) {
+      for (int row = 0; row < Config::kTileKeys; row += kBoxKeys) {
 #pragma unroll
-      for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
-        sm90::load_box(tile.box_destination(row, panel), &map, full,
-                       sm90::BoxStart{panel * KeyTile::kPanelCols, first_row + row, head}, policy);
+        for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
+          sm90::load_box(tiles[at.stage].box_destination(row, panel), &map, full,
+                         sm90::BoxStart{panel * KeyTile::kPanelCols,
+                                        first_row + i * Config::kTileKeys + row, head},
+                         policy);
+        }
       }
     }
+    __syncwarp();
   }
 
   PAGODA_DEVICE void finish_last_values(Progress& progress) {
@@ -286,7 +289,7 @@ PAGODA_DEVICE void begin_query(const AttentionParams& params, const QueryBoxes& 
                                const PieceSlot& slot, int warp, typename Config::QueryTile& tile,
                                sm90::Mbarrier& full) {
   if (boxes.usable) {
-    if (warp == 0 && sm90::elect_one()) {
+    if (sm90::elect_one()) {
       load_query_boxes<Config>(params, boxes, slot, tile, full, sm90::l2_evict_first());
     }
     sm90::cp_async_commit();
@@ -308,6 +311,9 @@ PAGODA_DEVICE int32_t converted_origin(const AttentionParams& params, const Conv
   return begin * kConvertedTile - converted_keys(params, shape).first;
 }
 
+// The warp that asks the copy engine for Q; others may be held up by K and V.
+constexpr int kQueryBoxWarp = 2;
+
 // All that one of the warps does. The first one walks the share besides.
 template <class Config>
 PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& work,
@@ -321,6 +327,7 @@ PAGODA_DEVICE void fetch_and_convert(const AttentionParams& params, const Work& 
     auto& query = smem.queries[at.stage];
     sm90::keep_in_memory(progress);
     const auto begin = [&] {
+      if (boxes.query.usable && warp != kQueryBoxWarp) return sm90::cp_async_commit();
       smem.query_ring.acquire(at);
       begin_query<Config>(params, boxes.query, slot, warp, query, smem.query_ring.full(at));
     };
