@@ -119,14 +119,16 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int64_t smem_cost_begin[kMaxSmemTiles + 1];
   __shared__ int32_t tile_scratch[kWarps];
   __shared__ int64_t cost_scratch[kWarps];
-  sm90::wait_for_previous_grids();
-  sm90::launch_dependent_grids();
   if (static_cast<int32_t>(blockIdx.y) == works.count) {
+    sm90::wait_for_previous_grids();
+    sm90::launch_dependent_grids();
     if (blockIdx.x == 0) plan_conversion(params, works.of[1].converted, tile_scratch);
     return;
   }
   const Work& work = works.of[blockIdx.y];
   PlanConfig config = work.config;
+  sm90::wait_for_previous_grids();
+  sm90::launch_dependent_grids();
 
   const bool many_seqs = params.num_seqs > kMaxSmemSeqs;
   if (many_seqs && blockIdx.x > 0) return;
