@@ -8,7 +8,10 @@
 
 namespace pagoda::cuda {
 
-// Maps of dimensions: column, key, head. A box has a panel of 128 bytes of 64 keys.
+constexpr int32_t kConvertedBoxKeys = 64;
+
+// Maps of dimensions: column, key, head. A box has a panel of 128 bytes of kConvertedBoxKeys keys.
+// Only the maps are set.
 Status make_converted_boxes(const AttentionParams& params, const ConvertedKv& converted,
                             KvBoxes* boxes);
 

@@ -22,20 +22,15 @@ TensorMapSpec page_map(const AttentionParams& params, const PagesParams& pages,
   const int32_t panel_cols = panel_columns(kv.dtype);
   // Without pages no key is ever visible, but a map needs something to point to.
   const bool no_pages = kv.num_pages == 0;
-  TensorMapSpec spec{.data = no_pages ? params.q.data : pages.data, .dtype = kv.dtype, .rank = 5};
-  const int64_t extent[] = {by_panel ? params.head_dim : panel_cols, kv.page_size,
-                            by_panel ? 1 : params.head_dim / panel_cols, params.num_kv_heads,
-                            max_of(kv.num_pages, 1)};
-  const int64_t stride[] = {1, pages.token_stride, panel_cols, pages.head_stride,
-                            pages.page_stride};
-  const int32_t box[] = {panel_cols, 1 << boxes.log2_keys,
-                         by_panel ? 1 : kernel_head_dim / panel_cols, 1, 1};
-  for (int i = 0; i < spec.rank; ++i) {
-    spec.extent[i] = extent[i];
-    spec.stride[i] = stride[i];
-    spec.box[i] = box[i];
-  }
-  return spec;
+  return {
+      .data = no_pages ? params.q.data : pages.data,
+      .dtype = kv.dtype,
+      .rank = 5,
+      .extent = {by_panel ? params.head_dim : panel_cols, kv.page_size,
+                 by_panel ? 1 : params.head_dim / panel_cols, params.num_kv_heads,
+                 max_of(kv.num_pages, 1)},
+      .stride = {1, pages.token_stride, panel_cols, pages.head_stride, pages.page_stride},
+      .box = {panel_cols, 1 << boxes.log2_keys, by_panel ? 1 : kernel_head_dim / panel_cols, 1, 1}};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #define PAGODA_CUDA_KERNELS_PREFILL_CONVERT_CUH_
 
 #include "core/paged_kv.h"
+#include "cuda/converted_boxes.h"
 #include "cuda/kernels/prefill/config.h"
 #include "cuda/kernels/prefill/copy_query.cuh"
 #include "cuda/kernels/prefill/fetch.cuh"
@@ -230,7 +231,6 @@ class TileConverter {
                                  int32_t head, KeyTile (&tiles)[kStages],
                                  tile::Pipeline<kStages>& ring, Cursor at) {
     const sm90::L2Policy policy = sm90::l2_evict_last();
-    constexpr int kBoxKeys = 64;
 #pragma unroll 1
     for (int32_t i = 0; i < num_tiles; ++i, at.advance()) {
       ring.acquire(at);
@@ -240,7 +240,7 @@ class TileConverter {
       sm90::expect_bytes(full, KeyTile::kBytes);
       sm90::arrive(full, Config::kKvArrivals);
 #pragma unroll
-      for (int row = 0; row < Config::kTileKeys; row += kBoxKeys) {
+      for (int row = 0; row < Config::kTileKeys; row += kConvertedBoxKeys) {
 #pragma unroll
         for (int panel = 0; panel < KeyTile::kNumPanels; ++panel) {
           sm90::load_box(tiles[at.stage].box_destination(row, panel), &map, full,
