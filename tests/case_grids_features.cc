@@ -220,7 +220,7 @@ std::vector<Case> feature_cases() {
   add_page_sizes(&cases);
   add_head_dims(&cases);
   add_e4m3_queries_over_int8(&cases);
-  add_fp8_prompts(&cases);
+  add_8bit_prompts(&cases);
   return seeded(cases);
 }
 

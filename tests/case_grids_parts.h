@@ -39,8 +39,8 @@ inline std::vector<Case> seeded(std::vector<Case> cases) {
   return cases;
 }
 
-// Appends what feature_cases() has of prompts over fp8.
-void add_fp8_prompts(std::vector<Case>* cases);
+// Appends what feature_cases() has of prompts over K and V of 8 bits.
+void add_8bit_prompts(std::vector<Case>* cases);
 
 std::vector<Case> edge_cases();
 std::vector<Case> vllm_cases();

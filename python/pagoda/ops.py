@@ -122,7 +122,7 @@ def workspace_size(
       max_num_tokens, max_num_seqs, max_seqlen_k: of any step: rows of q, sequences, keys of a sequence.
       num_q_heads, num_kv_heads, head_dim: as the steps will have them.
       device: "cpu", "cuda", "cuda:1" or torch's; split_policy, fixed_split_keys: see pagoda.Problem.
-      kv_dtype: of K and V, by name or a framework's. On CUDA an fp8 one asks for room for 16-bit copies
+      kv_dtype: of K and V, by name or a framework's. On CUDA one of 8 bits asks for room for 16-bit copies
         of what long prompts read, 512 MiB at most; a plan takes a workspace without that room too.
 
     Raises: ValueError: a bound is out of range; the text names it.

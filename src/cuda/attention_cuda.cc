@@ -16,6 +16,7 @@
 #include "cuda/kernels/combine.h"
 #include "cuda/kernels/convert_kv.h"
 #include "cuda/kernels/plan.h"
+#include "cuda/step_kernels.h"
 #include "cuda/step_layout.h"
 #include "plan/kv_conversion.h"
 #include "plan/plan_shape.h"
@@ -39,67 +40,10 @@ struct CudaPlan {
 };
 static_assert(sizeof(CudaPlan) <= sizeof(Plan));
 
-Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim,
-               int32_t converted_tiles) {
-  return {.policy = params.split_policy,
-          .fixed_split_keys = params.fixed_split_keys,
-          .num_tokens = params.num_tokens,
-          .num_seqs = params.num_seqs,
-          .max_seqlen_k = max_seqlen_k,
-          .group = params.group,
-          .kernel_head_dim = kernel_head_dim,
-          .converted_tiles = converted_tiles,
-          .num_kv_heads = params.num_kv_heads,
-          .head_dim = params.head_dim};
-}
-
 // The device must be sm_90.
 Status count_sms(int32_t device, int32_t* num_sms) {
   if (Status status = check_hopper(device); !status.ok()) return status;
   return device_error(cudaDeviceGetAttribute(num_sms, cudaDevAttrMultiProcessorCount, device));
-}
-
-constexpr const char* kNoKernel =
-    "head_dim: this build compiled no CUDA kernel for it and k_pages' dtype "
-    "(PAGODA_CUDA_HEAD_DIMS, PAGODA_CUDA_KV_DTYPES)";
-
-bool is_plain(const AttentionParams& params) {
-  return is_plain_score(params.score) && is_interval(params.mask);
-}
-
-const AttentionKernel* find_kernel(const AttentionParams& params) {
-  // The plain one takes the largest dot for the largest logit, and has token scales for int8 only.
-  const bool has_scales = has_token_scales(params.kv) && params.kv.dtype != DType::kInt8;
-  const bool plain = is_plain(params) && params.score.softmax_scale >= 0.0f && !has_scales;
-  return find_attention_kernel(params.kv.dtype, params.head_dim, plain);
-}
-
-// Null if it does not compute this problem: it knows logits with a positive scale and perhaps a
-// soft cap, interval masks, no scales per token, and no batch invariance.
-const PrefillKernel* find_prefill(const AttentionParams& params) {
-  const ScoreParams& score = params.score;
-  if (Alibi::active(score) || Bias::active(score) || !(score.softmax_scale > 0.0f) ||
-      !is_interval(params.mask) || has_token_scales(params.kv) ||
-      params.split_policy == SplitPolicy::kFixed) {
-    return nullptr;
-  }
-  const PrefillKernel* kernel =
-      find_prefill_kernel(params.q.dtype, params.kv.dtype, params.head_dim, SoftCap::active(score));
-  // Both kernels' partial results have the same columns.
-  return kernel != nullptr && kernel->head_dim == find_kernel(params)->head_dim ? kernel : nullptr;
-}
-
-// What the CUDA backend does not compute yet.
-Status check_supported(const AttentionParams& params) {
-  std::string reasons;
-  auto require = [&](bool there, const char* reason) {
-    if (!there) reasons += std::string(reasons.empty() ? "" : "; ") + reason;
-  };
-  const bool is_f32 = params.q.dtype == DType::kFloat32;
-  require(!is_f32, "q: got float32, the CUDA backend takes bf16, f16 and e4m3");
-  require(is_f32 || find_kernel(params) != nullptr, kNoKernel);
-  if (reasons.empty()) return {};
-  return {StatusCode::kUnsupported, reasons};
 }
 
 }  // namespace
@@ -116,15 +60,18 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
   // The limits do not name the dtype: kernels of one head_dim differ in nothing that counts here.
   const AttentionKernel* kernel = find_attention_kernel(DType::kBFloat16, limits.head_dim, true);
   if (kernel == nullptr) return {StatusCode::kUnsupported, kNoKernel};
-  const PrefillKernel* prefill =
-      limits.split_policy == SplitPolicy::kFixed
-          ? nullptr
-          : find_prefill_kernel(DType::kBFloat16, DType::kBFloat16, limits.head_dim, false);
+  const auto find_prefill = [&](DType kv_dtype) {
+    return limits.split_policy == SplitPolicy::kFixed
+               ? nullptr
+               : find_prefill_kernel({.q_dtype = DType::kBFloat16,
+                                      .kv_dtype = kv_dtype,
+                                      .token_scales = false,
+                                      .head_dim = limits.head_dim,
+                                      .soft_cap = false});
+  };
+  const PrefillKernel* prefill = find_prefill(DType::kBFloat16);
+  const PrefillKernel* converter = find_prefill(limits.kv_dtype);
   const int32_t group = limits.num_q_heads / limits.num_kv_heads;
-  const PrefillKernel* converter =
-      prefill == nullptr
-          ? nullptr
-          : find_prefill_kernel(DType::kBFloat16, limits.kv_dtype, limits.head_dim, false);
   const int64_t wanted = converter != nullptr && converter->converts
                              ? wanted_converted_tiles(limits.max_num_tokens, limits.max_num_seqs,
                                                       limits.max_seqlen_k, group)
@@ -139,7 +86,8 @@ Status workspace_size(const AttentionLimits& limits, size_t* bytes) {
       .kernel_head_dim = kernel->head_dim,
       .converted_tiles = fitting_tiles(wanted, limits.num_kv_heads, limits.head_dim, SIZE_MAX / 2),
       .num_kv_heads = limits.num_kv_heads,
-      .head_dim = limits.head_dim};
+      .head_dim = limits.head_dim,
+      .prefill_alone = false};
   Works unplaced{};
   *bytes = lay_out(sizes, *kernel, prefill, num_sms, nullptr, &unplaced);
   return {};
@@ -207,11 +155,6 @@ Status read_plan(const AttentionParams& params, const Plan& plan, CudaPlan* resu
   return {};
 }
 
-struct StepKernels {
-  const AttentionKernel* attention;
-  const PrefillKernel* prefill;  // null: the first takes all sequences
-};
-
 // The kernels by which `plan` computes `params`. Layers that share a plan may differ in what their
 // logits need.
 Status find_kernels(const AttentionParams& params, const Plan& plan, CudaPlan* cuda_plan,
@@ -221,7 +164,7 @@ Status find_kernels(const AttentionParams& params, const Plan& plan, CudaPlan* c
   *kernels = {find_kernel(params), cuda_plan->has_prefill ? find_prefill(params) : nullptr};
   if (cuda_plan->has_prefill && kernels->prefill == nullptr) {
     return {StatusCode::kInvalidArgument,
-            "plan: made for logits without ALiBi and bias, interval masks and no scales per token, "
+            "plan: made for logits without ALiBi and bias and for interval masks, "
             "which this problem has not; call plan() for this one"};
   }
   return {};
@@ -256,7 +199,7 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
     if (params.q.dtype == prefill->dtype) {
       panels.query = make_query_boxes(params, prefill->tile_rows);
     }
-    const ConvertedKv& converted = works.of[1].converted;
+    const ConvertedKv& converted = works.last().converted;
     if (!prefill->converts) {
       Status status = make_kv_boxes(params, kernel->head_dim, true, &panels.kv);
       if (!status.ok()) return status;
@@ -265,12 +208,33 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
       if (!status.ok()) return status;
       error = launch_convert_kv(params, converted, stream);
     }
-    if (error == cudaSuccess) error = prefill->launch(params, works.of[1], panels, stream);
+    if (error == cudaSuccess) error = prefill->launch(params, works.last(), panels, stream);
   }
-  if (error == cudaSuccess) error = kernel->launch(params, works.of[0], boxes, stream);
+  const bool prefill_alone = prefill != nullptr && works.count == 1;
+  if (error == cudaSuccess && !prefill_alone) {
+    error = kernel->launch(params, works.of[0], boxes, stream);
+  }
   if (error != cudaSuccess) return device_error(error);
   return device_error(launch_combine_kernel(params, works, kernel->head_dim, stream));
 }
+
+namespace {
+
+std::string kernels_text(const StepKernels& kernels, const Works& works, int32_t num_sms) {
+  const auto kernel_text = [](const char* instruction, int32_t head_dim, int32_t num_ctas) {
+    return std::string("sm90 ") + instruction + " head_dim<=" + std::to_string(head_dim) + ", " +
+           std::to_string(num_ctas) + " CTAs";
+  };
+  const std::string attention =
+      kernel_text("mma", kernels.attention->head_dim, num_sms * kernels.attention->ctas_per_sm);
+  if (kernels.prefill == nullptr) return attention;
+  const std::string prefill = kernel_text("wgmma", kernels.prefill->head_dim, num_sms);
+  if (works.count == 1) return prefill;
+  return attention + "; sequences of more than " + std::to_string(kFewRows) +
+         " packed rows: " + prefill;
+}
+
+}  // namespace
 
 Status explain(const AttentionParams& params, const Plan& plan, Explanation* explanation) {
   CudaPlan cuda_plan;
@@ -279,18 +243,12 @@ Status explain(const AttentionParams& params, const Plan& plan, Explanation* exp
   const DeviceGuard guard(params.device.index);
   HostLengths lengths(params);
   if (Status status = lengths.fetch(cuda_plan.stream); !status.ok()) return status;
-  const auto [kernel, prefill] = kernels;
-  const StepSummary step = summarise(works_of(params, cuda_plan, kernels), lengths.params());
+  const Works works = works_of(params, cuda_plan, kernels);
+  const StepSummary step = summarise(works, lengths.params());
   *explanation = {};
   explanation->backend = "cuda";
-  explanation->kernel = "sm90 mma head_dim<=" + std::to_string(kernel->head_dim) + ", " +
-                        std::to_string(cuda_plan.num_sms * kernel->ctas_per_sm) + " CTAs";
-  if (prefill != nullptr) {
-    explanation->kernel += "; sequences of more than " + std::to_string(kFewRows) +
-                           " packed rows: sm90 wgmma, " + std::to_string(cuda_plan.num_sms) +
-                           " CTAs";
-  }
-  explain_step(step, step_time(lengths.params(), step, kernel->head_dim), explanation);
+  explanation->kernel = kernels_text(kernels, works, cuda_plan.num_sms);
+  explain_step(step, step_time(lengths.params(), step, kernels.attention->head_dim), explanation);
   return {};
 }
 

@@ -43,7 +43,7 @@ std::string plan_text(const WorkSummary& work) {
 void explain_step(const StepSummary& step, const StepTime& time, Explanation* explanation) {
   static constexpr const char* kRoutes[kMaxWorks] = {"few rows", "many rows"};
   std::string& text = explanation->text;
-  for (int32_t i = 0; i < step.count; ++i) {
+  for (int32_t i = 0; i < kMaxWorks; ++i) {
     const WorkSummary& work = step.of[i];
     if (work.num_units == 0) continue;
     const std::string route = step.count == 1 ? "all rows" : kRoutes[i];

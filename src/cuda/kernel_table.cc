@@ -37,13 +37,16 @@ const AttentionKernel* find_attention_kernel(DType kv_dtype, int32_t head_dim, b
   return nullptr;
 }
 
-const PrefillKernel* find_prefill_kernel(DType q_dtype, DType kv_dtype, int32_t head_dim,
-                                         bool soft_cap) {
-  const bool converts = kv_dtype == DType::kFloat8E4M3 || kv_dtype == DType::kFloat8E5M2;
-  const DType dtype = converts ? converted_dtype(q_dtype) : kv_dtype;
+const PrefillKernel* find_prefill_kernel(const PrefillNeeds& needs) {
+  const bool converts = size_of(needs.kv_dtype) == 1;
+  const DType dtype =
+      converts ? converted_dtype(needs.q_dtype, needs.token_scales) : needs.kv_dtype;
   for (const PrefillKernel* kernel : prefill_kernels()) {
-    const bool fits = kernel->dtype == dtype && kernel->head_dim >= head_dim;
-    if (fits && kernel->converts == converts && kernel->soft_cap == soft_cap) return kernel;
+    const bool fits = kernel->dtype == dtype && kernel->head_dim >= needs.head_dim;
+    if (fits && kernel->converts == converts && kernel->token_scales == needs.token_scales &&
+        kernel->soft_cap == needs.soft_cap) {
+      return kernel;
+    }
   }
   return nullptr;
 }

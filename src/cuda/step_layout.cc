@@ -21,8 +21,9 @@ constexpr int64_t kPrefillCutCost = 800;
 struct KernelShape {
   int32_t tile_rows;
   int32_t num_workers;
-  bool few_rows;   // takes sequences of up to kFewRows packed rows
-  bool many_rows;  // takes those of more
+  int32_t few_rows_max;  // packed rows of sequences that count as having few
+  bool few_rows;         // takes those
+  bool many_rows;        // takes the others
   int64_t piece_cost;
   int64_t min_cut;
   int64_t cut_cost;
@@ -35,7 +36,7 @@ PlanConfig plan_config(SplitPolicy policy, int32_t fixed_split_keys, const Kerne
     route = {.tile_rows = kernel.tile_rows, .heads_per_item = 1, .rows_per_unit = kernel.tile_rows};
   }
   // One arithmetic for every row, however its sequence is cut: batch invariance.
-  config.few_rows_max = fixed ? 0 : kFewRows;
+  config.few_rows_max = fixed ? 0 : kernel.few_rows_max;
   config.num_workers = kernel.num_workers;
   // A share is never shorter than a cell.
   config.min_share = fixed ? max_of(kMinShare, fixed_split_keys + kernel.piece_cost) : kMinShare;
@@ -89,13 +90,29 @@ void add_work(const Sizes& sizes, const KernelShape& kernel, Places* places, Wor
 void add_converted(const Sizes& sizes, Places* places, ConvertedKv* converted) {
   converted->capacity = sizes.converted_tiles;
   places->take(&converted->tile_begin, sizes.num_seqs + 1);
-  const int64_t elements =
-      int64_t{sizes.converted_tiles} * kConvertedTile * sizes.num_kv_heads * sizes.head_dim;
-  places->take(&converted->k, elements);
-  places->take(&converted->v, elements);
+  const int64_t rows = int64_t{sizes.converted_tiles} * kConvertedTile * sizes.num_kv_heads;
+  places->take(&converted->k, rows * sizes.head_dim);
+  places->take(&converted->v, rows * sizes.head_dim);
+  places->take(&converted->k_scale, rows);
 }
 
 }  // namespace
+
+Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim,
+               int32_t converted_tiles) {
+  return {.policy = params.split_policy,
+          .fixed_split_keys = params.fixed_split_keys,
+          .num_tokens = params.num_tokens,
+          .num_seqs = params.num_seqs,
+          .max_seqlen_k = max_seqlen_k,
+          .group = params.group,
+          .kernel_head_dim = kernel_head_dim,
+          .converted_tiles = converted_tiles,
+          .num_kv_heads = params.num_kv_heads,
+          .head_dim = params.head_dim,
+          // One kernel less to start. A lone sequence that may have many rows seldom has few.
+          .prefill_alone = params.num_seqs == 1};
+}
 
 int32_t fitting_tiles(int64_t wanted, int32_t num_kv_heads, int32_t head_dim, size_t free_bytes) {
   const int64_t room = min_of(static_cast<int64_t>(free_bytes), kMaxConvertedBytes);
@@ -106,27 +123,32 @@ size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const Prefi
                int32_t num_sms, void* base, Works* works) {
   Places places(base);
   works->count = 0;
-  add_work(sizes,
-           {.tile_rows = attention.tile_rows,
-            .num_workers = num_sms * attention.ctas_per_sm,
-            .few_rows = true,
-            .many_rows = prefill == nullptr,
-            .piece_cost = kAttentionPieceCost,
-            .min_cut = 0,
-            .cut_cost = 0},
-           &places, works);
-  works->of[0].runs_beside = prefill != nullptr;
+  const bool prefill_alone = prefill != nullptr && sizes.prefill_alone;
+  if (!prefill_alone) {
+    add_work(sizes,
+             {.tile_rows = attention.tile_rows,
+              .num_workers = num_sms * attention.ctas_per_sm,
+              .few_rows_max = kFewRows,
+              .few_rows = true,
+              .many_rows = prefill == nullptr,
+              .piece_cost = kAttentionPieceCost,
+              .min_cut = 0,
+              .cut_cost = 0},
+             &places, works);
+    works->of[0].runs_beside = prefill != nullptr;
+  }
   if (prefill != nullptr) {
     add_work(sizes,
              {.tile_rows = prefill->tile_rows,
               .num_workers = num_sms,
+              .few_rows_max = prefill_alone ? 0 : kFewRows,
               .few_rows = false,
               .many_rows = true,
               .piece_cost = kPrefillPieceCost,
               .min_cut = kPrefillMinCut,
               .cut_cost = kPrefillCutCost},
              &places, works);
-    add_converted(sizes, &places, &works->of[1].converted);
+    add_converted(sizes, &places, &works->of[works->count - 1].converted);
   }
   return places.bytes();
 }

@@ -23,7 +23,12 @@ struct Sizes {
   int32_t converted_tiles;
   int32_t num_kv_heads;
   int32_t head_dim;
+  bool prefill_alone;  // the prefill kernel, if there is one, takes sequences of few rows as well
 };
+
+// Of a step's plan.
+Sizes sizes_of(const AttentionParams& params, int32_t max_seqlen_k, int32_t kernel_head_dim,
+               int32_t converted_tiles);
 
 // Tiles of 8-bit K and V to make room for, of `wanted`, in so many bytes that a step can spare.
 int32_t fitting_tiles(int64_t wanted, int32_t num_kv_heads, int32_t head_dim, size_t free_bytes);

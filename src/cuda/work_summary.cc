@@ -155,7 +155,9 @@ StepSummary summarise(const Works& works, const AttentionParams& on_host) {
   step.count = works.count;
   const PlanConfig& few = works.of[0].config;
   if (works.count == 1) {
-    step.of[0] = summarise(works.of[0], few.num_workers, on_host);
+    const bool is_prefill = !few.is_planned[static_cast<int>(Route::kFewRows)];
+    step.of[is_prefill ? 1 : 0] = summarise(works.of[0], few.num_workers, on_host);
+    step.converted = summarise(works.of[0].converted, on_host);
     return step;
   }
   const PlanConfig& many = works.of[1].config;

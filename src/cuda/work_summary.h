@@ -36,8 +36,9 @@ struct ConversionSummary {
 
 // `on_host`: lengths and the mask's tensors are in host memory.
 struct StepSummary {
-  WorkSummary of[kMaxWorks];
-  int32_t count = 0;
+  WorkSummary
+      of[kMaxWorks];  // the attention kernel's, the prefill kernel's; nothing of one without work
+  int32_t count = 0;  // of kernels
   // The kernels divide the cores and run at the same time; else the second in the stream fills the
   // cores that the first leaves.
   bool cores_divided = false;

@@ -12,6 +12,8 @@ namespace pagoda {
 constexpr int32_t kConvertedTile = 128;
 // Sequences of fewer packed rows read K and V too seldom.
 constexpr int32_t kMinConvertedRows = 1024;
+// Nor does a kernel of its own pay in steps of fewer.
+constexpr int32_t kMinConvertedStepRows = 2048;
 // No more memory is asked for than this, in bytes.
 constexpr int64_t kMaxConvertedBytes = int64_t{512} << 20;
 
@@ -31,17 +33,18 @@ PAGODA_HD ConvertedKeys converted_keys(const AttentionParams& params, const Sequ
   return {first, ceil_div(visible.end - first, kConvertedTile)};
 }
 
-// Bytes of one tile of all KV heads: K and V of 16 bits.
+// Bytes of one tile of all KV heads: K and V of 16 bits, and f32 scales of K, which tokens may
+// have.
 PAGODA_HD int64_t converted_tile_bytes(int32_t num_kv_heads, int32_t head_dim) {
-  return int64_t{2} * 2 * kConvertedTile * num_kv_heads * head_dim;
+  return int64_t{kConvertedTile} * num_kv_heads * (2 * 2 * head_dim + 4);
 }
 
 // Tiles that steps within these limits are given room for: the longest context once, and as many
 // keys as the step has tokens.
 PAGODA_HD int64_t wanted_converted_tiles(int64_t max_num_tokens, int64_t max_num_seqs,
                                          int64_t max_seqlen_k, int32_t group) {
+  if (max_num_tokens * group < kMinConvertedStepRows) return 0;
   const int64_t num_seqs = min_of(max_num_seqs, max_num_tokens * group / kMinConvertedRows);
-  if (num_seqs == 0) return 0;
   const int64_t longest = ceil_div(max_seqlen_k, int64_t{kConvertedTile}) + 1;
   const int64_t new_ones = ceil_div(max_num_tokens, int64_t{kConvertedTile}) + num_seqs;
   return min_of(num_seqs * longest, longest + new_ones);

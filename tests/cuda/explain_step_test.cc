@@ -45,9 +45,12 @@ TEST(ExplainStep, SaysWhatAMixedBatchIs) {
 }
 
 TEST(ExplainStep, LeavesOutWhatHasNothingToDo) {
-  const std::string text = explained(LengthBatch({{1, 512, 512}})).text;
-  EXPECT_EQ(text.rfind("many rows: 1 sequence, ", 0), 0u) << text;
+  const std::string text = explained(LengthBatch({{2, 512, 512}})).text;
+  EXPECT_EQ(text.rfind("many rows: 2 sequences, ", 0), 0u) << text;
   EXPECT_NE(text.find("\ncores: all for many rows, then all for few rows\n"), std::string::npos);
+  const std::string alone = explained(LengthBatch({{1, 512, 512}})).text;
+  EXPECT_EQ(alone.rfind("all rows: 1 sequence, ", 0), 0u) << alone;
+  EXPECT_EQ(alone.find("cores:"), std::string::npos) << alone;
   EXPECT_EQ(explained(LengthBatch({{2, 1, 100}})).text.rfind("all rows: 2 sequences, ", 0), 0u);
 }
 

@@ -35,14 +35,20 @@ TEST(KernelTable, AttentionKernelsFitAsOftenAsTheySay) {
 
 TEST(KernelTable, PrefillKernelsFit) {
   for (const PrefillKernel* kernel : prefill_kernels()) {
+    const char* kv = kernel->token_scales ? " from 8 bits with scales"
+                     : kernel->converts   ? " from 8 bits"
+                                          : "";
     std::printf("%s%s head_dim<=%d%s, prefill: %d threads, %d bytes of shared memory\n",
-                dtype_name(kernel->dtype).c_str(), kernel->converts ? " from fp8" : "",
-                kernel->head_dim, kernel->soft_cap ? ", soft cap" : "", kernel->threads,
-                kernel->smem_bytes);
+                dtype_name(kernel->dtype).c_str(), kv, kernel->head_dim,
+                kernel->soft_cap ? ", soft cap" : "", kernel->threads, kernel->smem_bytes);
     expect_fits(1, kernel->threads, kernel->smem_bytes);
     const DType kv_dtype = kernel->converts ? DType::kFloat8E5M2 : kernel->dtype;
-    EXPECT_EQ(find_prefill_kernel(kernel->dtype, kv_dtype, kernel->head_dim, kernel->soft_cap),
-              kernel);
+    const PrefillNeeds needs{.q_dtype = kernel->dtype,
+                             .kv_dtype = kv_dtype,
+                             .token_scales = kernel->token_scales,
+                             .head_dim = kernel->head_dim,
+                             .soft_cap = kernel->soft_cap};
+    EXPECT_EQ(find_prefill_kernel(needs), kernel);
   }
 }
 
@@ -54,7 +60,12 @@ TEST(KernelTable, SmallerHeadDimsTakeTheNextKernel) {
 
 TEST(KernelTable, LargerHeadDimsHaveNone) {
   EXPECT_EQ(find_attention_kernel(DType::kBFloat16, 264, true), nullptr);
-  EXPECT_EQ(find_prefill_kernel(DType::kBFloat16, DType::kBFloat16, 264, false), nullptr);
+  EXPECT_EQ(find_prefill_kernel({.q_dtype = DType::kBFloat16,
+                                 .kv_dtype = DType::kBFloat16,
+                                 .token_scales = false,
+                                 .head_dim = 264,
+                                 .soft_cap = false}),
+            nullptr);
   EXPECT_EQ(find_attention_kernel(DType::kFloat32, 64, true), nullptr);
 }
 

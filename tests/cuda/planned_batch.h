@@ -69,18 +69,14 @@ inline cuda::Works layout_of(const AttentionParams& params, bool with_prefill, v
                                       ? wanted_converted_tiles(params.num_tokens, params.num_seqs,
                                                                params.max_seqlen_k, params.group)
                                       : 0;
-  *bytes = cuda::lay_out({.policy = params.split_policy,
-                          .fixed_split_keys = params.fixed_split_keys,
-                          .num_tokens = params.num_tokens,
-                          .num_seqs = params.num_seqs,
-                          .max_seqlen_k = params.max_seqlen_k,
-                          .group = params.group,
-                          .kernel_head_dim = params.head_dim,
-                          .converted_tiles = static_cast<int32_t>(converted_tiles),
-                          .num_kv_heads = params.num_kv_heads,
-                          .head_dim = params.head_dim},
+  *bytes = cuda::lay_out(cuda::sizes_of(params, params.max_seqlen_k, params.head_dim,
+                                        static_cast<int32_t>(converted_tiles)),
                          attention, with_prefill ? &prefill : nullptr, kNumSms, workspace, &works);
   return works;
+}
+
+inline bool is_prefill(const cuda::Work& work) {
+  return work.tile_rows == 128;
 }
 
 inline cuda::Works works_of(const AttentionParams& params, bool with_prefill) {

@@ -44,8 +44,9 @@ TEST(ConvertedKeys, LeaveOutWhatAWindowHides) {
 }
 
 TEST(WantedConvertedTiles, HoldWhatStepsMayHave) {
-  // Steps of decode have no such sequence.
+  // Steps of decode have no such sequence, and one of just enough rows is not worth a kernel.
   EXPECT_EQ(wanted_converted_tiles(64, 64, 32768, 4), 0);
+  EXPECT_EQ(wanted_converted_tiles(kMinConvertedRows / 4, 1, 8192, 4), 0);
   // One prompt, or prompts as long as the step.
   EXPECT_GE(wanted_converted_tiles(8192, 1, 8192, 4) * kConvertedTile, 8192);
   EXPECT_GE(wanted_converted_tiles(16384, 4, 4096, 4) * kConvertedTile, 4 * 4096);
@@ -55,8 +56,8 @@ TEST(WantedConvertedTiles, HoldWhatStepsMayHave) {
   EXPECT_LE(tiles * kConvertedTile, 131072 + 3 * 8192);
 }
 
-TEST(ConvertedTileBytes, AreThoseOfKAndVOf16Bits) {
-  EXPECT_EQ(converted_tile_bytes(8, 128), 2 * kConvertedTile * 8 * 128 * 2);
+TEST(ConvertedTileBytes, AreThoseOfKAndVOf16BitsAndOfScalesOfK) {
+  EXPECT_EQ(converted_tile_bytes(8, 128), kConvertedTile * 8 * (2 * 128 * 2 + 4));
 }
 
 }  // namespace

@@ -164,14 +164,13 @@ class PagodaMetadataBuilder(AttentionMetadataBuilder):
             metadata.batch["max_seqlen_q"] = common_attn_metadata.num_actual_tokens
         return metadata
 
-    def workspace(self, key: Any, q: torch.Tensor, k_pages: torch.Tensor,
-                  kv_dtype: torch.dtype) -> torch.Tensor:
+    def workspace(self, key: Any, q: torch.Tensor, k_pages: torch.Tensor) -> torch.Tensor:
         """Of all steps' plans of one kind. They are in use at the same time, so kinds share none."""
         if key not in self.workspaces:
             limits = dict(self.limits, max_num_tokens=max(self.limits["max_num_tokens"], q.shape[0]))
             size = pagoda.workspace_size(**limits, **self.policy, num_q_heads=q.shape[1],
                                          num_kv_heads=k_pages.shape[2], head_dim=q.shape[2],
-                                         kv_dtype=kv_dtype)
+                                         kv_dtype=k_pages.dtype)
             self.workspaces[key] = torch.empty(size, dtype=torch.uint8, device=q.device)
         return self.workspaces[key]
 
@@ -228,9 +227,7 @@ class PagodaImpl(AttentionImpl):
         kind = (self.plan_key, _frameworks.is_capturing(query))
         plan = plans.get(kind)
         if plan is None:
-            # Only scales that are no token's let long prompts read copies.
-            kv_dtype = query.dtype if self.has_token_scales else k_pages.dtype
-            workspace = attn_metadata.builder.workspace(self.plan_key, query, k_pages, kv_dtype)
+            workspace = attn_metadata.builder.workspace(self.plan_key, query, k_pages)
             plan = plans[kind] = pagoda.plan(query, k_pages, v_pages, workspace=workspace, **batch,
                                              **self.options, **scales)
         pagoda.attention(query, k_pages, v_pages, out=output, plan=plan, **batch, **self.options, **scales)

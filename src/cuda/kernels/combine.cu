@@ -5,6 +5,8 @@
 // they find room before the others.
 #include "cuda/kernels/combine.h"
 
+#include <span>
+
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/warp_row.cuh"
 #include "cuda/sm90/ldst.cuh"
@@ -214,8 +216,8 @@ __global__ void __launch_bounds__(kThreads, 2)
                    const __grid_constant__ Works works) {
   extern __shared__ __align__(16) uint8_t memory[];
   auto& smem = *reinterpret_cast<CombineSmem<kHeadDim>*>(memory);
-  // A next kernel's CTAs that find room one by one would be prefill's wherever there is room first,
-  // not evenly spread.
+  // In mixed steps, a next kernel's CTAs that find room one by one would be prefill's wherever
+  // there is room first, not evenly spread.
   if (works.count == 1) sm90::launch_dependent_grids();
   // The plan was complete before the attention kernel let this one start.
   const int32_t num_tasks = count_tasks(params, works, smem);
@@ -235,8 +237,11 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <int kHeadDim>
 cudaError_t launch(const AttentionParams& params, const Works& works, cudaStream_t stream) {
-  // Prefill's units have many rows.
-  const int32_t num_teams = works.of[0].config.num_workers * works.count;
+  constexpr int32_t kRowsOfTeam = 64;  // prefill's units have twice as many
+  int32_t num_teams = 0;
+  for (const Work& work : std::span(works.of).first(static_cast<size_t>(works.count))) {
+    num_teams += work.config.num_workers * ceil_div(work.tile_rows, kRowsOfTeam);
+  }
   const auto ctas = static_cast<unsigned>(ceil_div(num_teams, kTeams));
   const size_t smem_bytes =
       sizeof(CombineSmem<kHeadDim>) + sizeof(int32_t) * static_cast<size_t>(num_cuts(works));

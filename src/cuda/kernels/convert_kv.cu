@@ -28,6 +28,15 @@ PAGODA_DEVICE uint4 converted(uint2 bytes) {
   return x;
 }
 
+// Times 1 that is exact as well, and the kernel waits for memory anyway.
+template <class KvT, class T>
+PAGODA_DEVICE uint4 converted(uint2 bytes, float scale) {
+  uint4 x;
+  to_scaled_pairs<T>(KvT{}, bytes.x, scale, x.x, x.y);
+  to_scaled_pairs<T>(KvT{}, bytes.y, scale, x.z, x.w);
+  return x;
+}
+
 // 64 keys of one head of one sequence.
 template <class KvT, class T>
 class Unit {
@@ -40,7 +49,7 @@ class Unit {
     first_key_ = converted_keys(params, shape).first + first_row -
                  converted.tile_begin[seq] * kConvertedTile;
     const int64_t num_rows = int64_t{converted.capacity} * kConvertedTile;
-    first_element_ = (head * num_rows + first_row) * params.head_dim;
+    first_row_ = head * num_rows + first_row;
   }
 
   PAGODA_DEVICE void convert(const ConvertedKv& to) const {
@@ -50,6 +59,7 @@ class Unit {
          first += kAtOnce * kThreads) {
       uint2 k[kAtOnce] = {};
       uint2 v[kAtOnce] = {};
+      float v_scale[kAtOnce] = {};
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         const int32_t chunk = first + i * kThreads;
@@ -58,16 +68,30 @@ class Unit {
         const TokenSlot slot = token_slot(pages_, params_.kv.page_size, key);
         k[i] = load(params_.kv.k, slot, chunk % row_chunks);
         v[i] = load(params_.kv.v, slot, chunk % row_chunks);
+        const TokenScaleParams& scales = params_.kv.v_token_scale;
+        v_scale[i] = scales.data == nullptr ? 1.0f : *scale_address(scales, slot, head_);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         const int32_t chunk = first + i * kThreads;
         if (chunk >= num_chunks) break;
-        const int64_t element = first_element_ + chunk * kChunk;
+        const int64_t element = first_row_ * params_.head_dim + chunk * kChunk;
         sm90::store_global_16(to.k + element, converted<KvT, T>(k[i]));
-        sm90::store_global_16(to.v + element, converted<KvT, T>(v[i]));
+        sm90::store_global_16(to.v + element, converted<KvT, T>(v[i], v_scale[i]));
       }
     }
+  }
+
+  PAGODA_DEVICE void copy_key_scales(const ConvertedKv& to) const {
+    const auto i = static_cast<int32_t>(threadIdx.x);
+    if (i >= kUnitKeys) return;
+    const int32_t key = first_key_ + i;
+    float scale = 0.0f;
+    if (key < num_keys_) {
+      const TokenSlot slot = token_slot(pages_, params_.kv.page_size, key);
+      scale = *scale_address(params_.kv.k_token_scale, slot, head_);
+    }
+    to.k_scale[first_row_ + i] = scale;
   }
 
  private:
@@ -81,7 +105,7 @@ class Unit {
   const int32_t head_;
   int32_t num_keys_;
   int32_t first_key_;
-  int64_t first_element_;
+  int64_t first_row_;  // among converted ones
 };
 
 template <class KvT, class T>
@@ -96,7 +120,9 @@ __global__ void __launch_bounds__(kThreads)
                                                first_row / kConvertedTile);
     if (seq == params.num_seqs) return;
     if (converted.tile_begin[seq + 1] > converted.capacity) return;  // nor do those behind it fit
-    Unit<KvT, T>(params, converted, seq, first_row, unit % params.num_kv_heads).convert(converted);
+    const Unit<KvT, T> keys(params, converted, seq, first_row, unit % params.num_kv_heads);
+    if (has_token_scales(params.kv)) keys.copy_key_scales(converted);
+    keys.convert(converted);
   }
 }
 
@@ -113,7 +139,8 @@ cudaError_t launch(const AttentionParams& params, const ConvertedKv& converted,
 cudaError_t launch_convert_kv(const AttentionParams& params, const ConvertedKv& converted,
                               cudaStream_t stream) {
   const bool e4m3 = params.kv.dtype == DType::kFloat8E4M3;
-  if (converted_dtype(params.q.dtype) == DType::kBFloat16) {
+  if (params.kv.dtype == DType::kInt8) return launch<int8_t, BFloat16>(params, converted, stream);
+  if (converted_dtype(params.q.dtype, has_token_scales(params.kv)) == DType::kBFloat16) {
     return e4m3 ? launch<Float8E4M3, BFloat16>(params, converted, stream)
                 : launch<Float8E5M2, BFloat16>(params, converted, stream);
   }

@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kThreads)
   if (static_cast<int32_t>(blockIdx.y) == works.count) {
     sm90::wait_for_previous_grids();
     sm90::launch_dependent_grids();
-    if (blockIdx.x == 0) plan_conversion(params, works.of[1].converted, tile_scratch);
+    if (blockIdx.x == 0) plan_conversion(params, works.last().converted, tile_scratch);
     return;
   }
   const Work& work = works.of[blockIdx.y];
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t launch_plan_kernel(const AttentionParams& params, const Works& works,
                                cudaStream_t stream) {
-  const bool converts = works.of[1].converted.capacity > 0;
+  const bool converts = works.last().converted.capacity > 0;
   const dim3 ctas(kCtas, static_cast<unsigned>(works.count + (converts ? 1 : 0)));
   return launch_dependent(plan_kernel, {.ctas = ctas, .threads = kThreads, .smem_bytes = 0}, stream,
                           params, works);

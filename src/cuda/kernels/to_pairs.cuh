@@ -1,4 +1,4 @@
-// 8-bit elements as pairs of 16-bit ones, exactly.
+// 8-bit elements as pairs of 16-bit ones: exactly, or times a scale.
 #ifndef PAGODA_CUDA_KERNELS_TO_PAIRS_CUH_
 #define PAGODA_CUDA_KERNELS_TO_PAIRS_CUH_
 
@@ -20,6 +20,17 @@ PAGODA_DEVICE void to_pairs(KvT type, uint32_t bytes, uint32_t& low, uint32_t& h
   if constexpr (std::is_same_v<T, BFloat16>) {
     low = f16_to_bf16_pair(low);
     high = f16_to_bf16_pair(high);
+  }
+}
+
+// The same times `scale`, rounded to T.
+template <class T, class KvT>
+PAGODA_DEVICE void to_scaled_pairs(KvT type, uint32_t bytes, float scale, uint32_t& low,
+                                   uint32_t& high) {
+  to_f16_pairs(type, bytes, low, high);
+  for (uint32_t* pair : {&low, &high}) {
+    *pair = sm90::pack_pair<T>(sm90::f16_to_f32(static_cast<uint16_t>(*pair)) * scale,
+                               sm90::f16_to_f32(static_cast<uint16_t>(*pair >> 16)) * scale);
   }
 }
 

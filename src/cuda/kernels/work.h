@@ -33,6 +33,8 @@ struct ConvertedKv {
   int32_t* tile_begin;
   uint16_t* k;  // [num_kv_heads, capacity * kConvertedTile, head_dim] of converted_dtype()
   uint16_t* v;
+  float*
+      k_scale;  // [num_kv_heads, capacity * kConvertedTile], where tokens have scales; V's are in v
   int32_t capacity;  // in tiles; 0: nothing is converted, and tile_begin undefined
 };
 
@@ -52,12 +54,15 @@ struct Work {
   ConvertedKv converted;
 };
 
-// One for each attention kernel of the step: of sequences of few rows, then of those of many if
-// they have a kernel of their own.
+// One for each attention kernel of the step: the attention kernel's, then the prefill kernel's; or
+// one of them, which takes all sequences.
 constexpr int32_t kMaxWorks = 2;
 struct Works {
   Work of[kMaxWorks];
   int32_t count;
+
+  // The prefill kernel's, if it has one.
+  PAGODA_HD const Work& last() const { return of[count - 1]; }
 };
 
 }  // namespace pagoda::cuda

@@ -12,13 +12,17 @@
 
 namespace pagoda::cuda {
 
-// T: the type of the products' factors, and of q, K and V. kKv8Bit: K and V are e4m3 or e5m2
-// instead, each of whose values T holds, and so may q be. kHeadDim: head_dim rounded up to what is
-// compiled. kSoftCap: logits have a soft cap.
-template <class T_, bool kKv8Bit_, int kHeadDim_, bool kSoftCap_>
+// What K and V are stored as: like q, or in 8 bits, perhaps with scales of their tokens.
+enum class PrefillKv { kLikeQ, k8Bit, kScaled8Bit };
+
+// T: the type of the products' factors, and of q, K and V. These may have 8 bits instead: K and V
+// of e4m3, e5m2 or, with scales of tokens, int8, each of whose values T holds, and q of e4m3.
+// kHeadDim: head_dim rounded up to what is compiled. kSoftCap: logits have a soft cap.
+template <class T_, PrefillKv kKv, int kHeadDim_, bool kSoftCap_>
 struct PrefillConfig {
   using T = T_;
-  static constexpr bool kKv8Bit = kKv8Bit_;
+  static constexpr bool kKv8Bit = kKv != PrefillKv::kLikeQ;
+  static constexpr bool kTokenScales = kKv == PrefillKv::kScaled8Bit;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kSoftCap = kSoftCap_;
   static constexpr int kMathGroups = 2;  // warpgroups of 64 rows
@@ -52,6 +56,9 @@ struct PrefillConfig {
   struct alignas(128) RawTile {
     uint8_t bytes[kTileKeys * kHeadDim];
   };
+  struct alignas(16) KeyScales {
+    float of[kTileKeys];
+  };
   using QueryTile = tile::SmemTile<T, kTileRows, kHeadDim, sm90::Swizzle::k128B>;
   using KeyTile = tile::SmemTile<T, kTileKeys, kHeadDim, sm90::Swizzle::k128B>;
 
@@ -73,6 +80,7 @@ struct PrefillSmem {
   typename Config::KeyTile keys[Config::kKeyStages];
   typename Config::KeyTile values[Config::kValueStages];
   TypeIf<Config::kKv8Bit, typename Config::RawTile[2]> raw;  // on their way: see TileConverter
+  TypeIf<Config::kTokenScales, typename Config::KeyScales[Config::kKeyStages]> key_scales;
   tile::Pipeline<Config::kKeyStages> key_ring;
   tile::Pipeline<Config::kValueStages> value_ring;
   tile::Pipeline<Config::kQueryTiles> query_ring;

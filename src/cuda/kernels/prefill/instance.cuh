@@ -25,6 +25,7 @@ template <class Config>
 constexpr PrefillKernel prefill_kernel_entry() {
   return {.dtype = kDTypeOf<typename Config::T>,
           .converts = Config::kKv8Bit,
+          .token_scales = Config::kTokenScales,
           .head_dim = Config::kHeadDim,
           .soft_cap = Config::kSoftCap,
           .tile_rows = Config::kTileRows,

@@ -50,8 +50,7 @@ class PieceRows {
                            rows.unmasked.end / Config::kTileKeys};
     bool hides = first < whole.begin || first >= whole.end;
     sm90::wgmma_wait<0>();
-    math.pin_scores();
-    release(smem_.key_ring, at.keys);
+    take_scores(math, at);
     Ahead ahead{};
     weigh(math, rows, first, hides, at, ahead, [](auto&&) {});
 #pragma unroll 1
@@ -65,8 +64,7 @@ class PieceRows {
       add_values(math, rows, tile - 1, hides, values, at);
       hides = tile < whole.begin || tile >= whole.end;
       sm90::wgmma_wait<1>();
-      math.pin_scores();
-      release(smem_.key_ring, at.keys);
+      take_scores(math, at);
       weigh(math, rows, tile, hides, at, ahead, [&](const float(&rescale)[2]) {
         // Not in one place before the branch: the compiler would move the weighing behind it. All
         // of the group takes the same way, as waits must; the first maxima are all but sure to
@@ -152,6 +150,15 @@ class PieceRows {
   }
   PAGODA_DEVICE sm90::WgmmaDesc values_at(const Cursors& at) const {
     return smem_.values[at.values.stage].mn_major(0, 0).uniform();
+  }
+
+  // The scores are there; their keys may go.
+  PAGODA_DEVICE void take_scores(GroupMath<Config>& math, Cursors& at) {
+    math.pin_scores();
+    if constexpr (Config::kTokenScales) {
+      math.scale_scores(smem_.key_scales[at.keys.stage].of);
+    }
+    release(smem_.key_ring, at.keys);
   }
 
   // From scores to the weights of the next product with V. The last such product runs beside the

@@ -130,6 +130,17 @@ class GroupMath {
     }
   }
 
+  // Scores times the scales of their keys.
+  PAGODA_DEVICE void scale_scores(const float (&scales)[kKeys]) {
+    const float* own = scales + 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (int i = 0; i < scores_.kSize; i += 4) {
+      const float2 scale = *reinterpret_cast<const float2*>(own + 2 * i);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) scores_.at[i + j] *= j % 2 == 0 ? scale.x : scale.y;
+    }
+  }
+
   // Scores of the keys of slices [kBegin, kEnd) of 16 become weights.
   template <int kBegin, int kEnd>
   PAGODA_DEVICE void weigh() {

@@ -68,12 +68,44 @@ void add_long_prompts_over_fp8(std::vector<Case>* cases) {
   }
 }
 
+// Prompts whose tokens have scales of K and V.
+void add_prompts_with_token_scales(std::vector<Case>* cases) {
+  const DataKind data[] = {DataKind::kNormal, DataKind::kLarge, DataKind::kNormal,
+                           DataKind::kNegativeAll};
+  const int32_t page_sizes[] = {16, 1, 48};
+  for (const DType kv_dtype : {DType::kInt8, DType::kFloat8E4M3, DType::kFloat8E5M2}) {
+    for (const DType q_dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3}) {
+      for (const int32_t head_dim : {64, 128, 208}) {
+        const size_t turn = cases->size();
+        Case c{.seqs = {{130, 130}, {40, 300}, {1, 50}, {70, 900}},
+               .head_dim = head_dim,
+               .page_size = page_sizes[turn % std::size(page_sizes)],
+               .q_dtype = q_dtype,
+               .kv_dtype = kv_dtype,
+               .scales = ScaleKind::kPerTokenHead,
+               .data = data[turn % std::size(data)]};
+        if (q_dtype == DType::kFloat16) c.out_dtype = q_dtype;
+        if (turn % 5 == 0) c.window_left = 100;
+        cases->push_back(c);
+        // So many rows that a GPU converts K and V before.
+        c.seqs = {{64, 300}, {5, 90}, {70, 129}, {1, 40}};
+        set_heads({32, 1}, &c);
+        if (turn % 4 == 0 && head_dim >= 128) c.soft_cap = 20.0f;
+        if (turn % 4 == 1) c.layout = KvLayout::kPadded;
+        if (turn % 4 == 2) c.non_finite = NonFinite::kNanV;
+        cases->push_back(c);
+      }
+    }
+  }
+}
+
 }  // namespace
 
-void add_fp8_prompts(std::vector<Case>* cases) {
+void add_8bit_prompts(std::vector<Case>* cases) {
   add_prompts_over_fp8({32, 64, 80, 128}, cases);
   add_prompts_over_fp8({208}, cases);
   add_long_prompts_over_fp8(cases);
+  add_prompts_with_token_scales(cases);
 }
 
 }  // namespace pagoda::testing
