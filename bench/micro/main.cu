@@ -1,6 +1,7 @@
 // Measures what the kernels' design rests on: how fast memory can be read in which way, what the
 // tensor cores, conversions and launches cost.
-//   gpu_micro [--json=FILE] [stream_read] [page_read] [launch_gap] [mma_rate] [convert_rate]
+//   gpu_micro [--json=FILE] [stream_read] [page_read] [launch_gap] [mma_rate] [mma_error]
+//             [convert_rate]
 #include <cstring>
 
 #include "measure.h"
@@ -11,11 +12,10 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(micro::Report&);
   };
-  constexpr Bench kBenches[] = {{"stream_read", micro::run_stream_read},
-                                {"page_read", micro::run_page_read},
-                                {"launch_gap", micro::run_launch_gap},
-                                {"mma_rate", micro::run_mma_rate},
-                                {"convert_rate", micro::run_convert_rate}};
+  constexpr Bench kBenches[] = {
+      {"stream_read", micro::run_stream_read}, {"page_read", micro::run_page_read},
+      {"launch_gap", micro::run_launch_gap},   {"mma_rate", micro::run_mma_rate},
+      {"mma_error", micro::run_mma_error},     {"convert_rate", micro::run_convert_rate}};
   const char* json_path = nullptr;
   std::vector<const Bench*> chosen;
   for (int i = 1; i < argc; ++i) {

@@ -95,6 +95,7 @@ inline std::string text(int64_t x) {
 
 void run_convert_rate(Report& report);
 void run_launch_gap(Report& report);
+void run_mma_error(Report& report);
 void run_mma_rate(Report& report);
 void run_page_read(Report& report);
 void run_stream_read(Report& report);
