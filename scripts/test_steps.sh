@@ -126,7 +126,8 @@ step_python() {
   build/empty_venv/bin/python -m pip install -q --no-index build/dist/*.whl
   build/empty_venv/bin/python -m pagoda doctor
   "$python" -m mypy
-  "$python" -m pytest tests/python
+  # The models are small: more threads of torch's would wait for each other.
+  OMP_NUM_THREADS=1 "$python" -m pytest tests/python -n "$jobs" --maxprocesses 8
   for example in mixed_batch decode_loop hf_generate; do "$python" "examples/$example.py"; done
 }
 
