@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 """Prints what each CUDA kernel of the library takes of an SM, and fails if one spills registers.
 
-Compiles the kernels' sources once more, as BUILD_DIR/compile_commands.json says, for what ptxas
-tells of them. Dynamic shared memory is not in it: tests/cuda/kernel_table_test.cc checks and prints that.
+Reads what ptxas said when the library was compiled: scripts/keep_ptxas_report.sh keeps it. Dynamic
+shared memory is not in it: tests/cuda/kernel_table_test.cc checks and prints that.
 """
 
-import concurrent.futures
 import json
-import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,19 +37,6 @@ def number(pattern: re.Pattern, text: str, group: int = 1) -> int:
     return int(match.group(group)) if match else 0
 
 
-def ptxas_report(command: dict) -> str:
-    arguments = [a for a in shlex.split(command["command"]) if a not in ("-c", "-x", "cu", "-MD")]
-    for option in ("-o", "-MT", "-MF"):
-        if option in arguments:
-            at = arguments.index(option)
-            del arguments[at:at + 2]
-    run = subprocess.run(arguments + ["-cubin", "-Xptxas=-v", "-o", os.devnull],
-                         cwd=command["directory"], capture_output=True, text=True)
-    if run.returncode != 0:
-        raise RuntimeError(f"{command['file']}:\n{run.stderr}")
-    return run.stderr
-
-
 def kernels_of(report: str) -> list[Kernel]:
     pieces = ENTRY.split(report)[1:]
     return [Kernel(name, registers=number(USED, text), static_smem=number(STATIC_SMEM, text),
@@ -70,12 +54,12 @@ def demangled(kernels: list[Kernel]) -> list[str]:
 
 def main() -> int:
     if len(sys.argv) != 2:
-        print("usage: check_kernels.py BUILD_DIR (configured with CUDA)", file=sys.stderr)
+        print("usage: check_kernels.py BUILD_DIR (with CUDA and PAGODA_KERNEL_REPORTS)", file=sys.stderr)
         return 2
-    commands = [c for c in json.loads((pathlib.Path(sys.argv[1]) / "compile_commands.json").read_text())
-                if c["file"].endswith(".cu") and pathlib.Path(c["file"]).parent.name in KERNEL_FOLDERS]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        kernels = [k for report in pool.map(ptxas_report, commands) for k in kernels_of(report)]
+    build = pathlib.Path(sys.argv[1])
+    sources = [c for c in json.loads((build / "compile_commands.json").read_text())
+               if c["file"].endswith(".cu") and pathlib.Path(c["file"]).parent.name in KERNEL_FOLDERS]
+    kernels = [k for s in sources for k in kernels_of((build / f"{s['output']}.ptxas").read_text())]
     print(f"{'registers':>9} {'static smem':>11} {'stack':>6} {'spilled':>7}  kernel")
     for kernel, name in sorted(zip(kernels, demangled(kernels)), key=lambda row: row[1]):
         print(f"{kernel.registers:9} {kernel.static_smem:11} {kernel.stack:6} {kernel.spilled:7}  {name}"

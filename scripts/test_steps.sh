@@ -55,6 +55,7 @@ step_nvcc() {
 step_kernels() {
   command -v nvcc >/dev/null || skip "no nvcc"
   cmake --preset dev
+  cmake --build build/dev -j "$jobs" --target pagoda_objects
   python3 scripts/check_kernels.py build/dev
 }
 
