@@ -87,7 +87,7 @@ step_asan() {
 
 step_tsan() {
   cmake --preset tsan
-  cmake --build build/tsan -j "$jobs"
+  cmake --build build/tsan -j "$jobs" --target thread_pool_test property_test kv_cache_test
   run_tests build/tsan -L threads
 }
 
