@@ -63,5 +63,6 @@ check_exports
 use_cmake find_package -DCMAKE_PREFIX_PATH="$prefix"
 use_cmake c_only -DCMAKE_PREFIX_PATH="$prefix"
 use_pkg_config
-use_cmake add_subdirectory -DPAGODA_ROOT="$root" -DPAGODA_WITH_CUDA=OFF
+# All of the library is compiled for it: unoptimised, that is quick.
+use_cmake add_subdirectory -DPAGODA_ROOT="$root" -DPAGODA_WITH_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug
 echo "install_test: all consumers built and ran"
