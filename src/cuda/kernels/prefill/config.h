@@ -38,6 +38,8 @@ struct PrefillConfig {
   // __syncwarp() orders the others' stores before one lane's arrival), or of the lane that calls
   // the copy engine.
   static constexpr int kKvArrivals = kKv8Bit ? 32 * kKvWarps : 1;
+  // Lanes of a math warp that release keys: as kKvArrivals, where each has read scales.
+  static constexpr int kKeyReleases = kTokenScales ? 32 : 1;
   static constexpr int kKeyStages = kKv8Bit ? 2 : 3;
   static constexpr int kValueStages = 2;
   static constexpr int kPieces = 2;

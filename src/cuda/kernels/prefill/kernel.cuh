@@ -127,11 +127,11 @@ class PieceRows {
     return 1 + static_cast<uint32_t>(group_);
   }
 
-  template <int kStages>
+  template <int kLanes = 1, int kStages>
   PAGODA_DEVICE static void release(tile::Pipeline<kStages>& ring,
                                     tile::PipelineCursor<kStages>& cursor) {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) ring.release(cursor);
+    if (threadIdx.x % 32 < kLanes) ring.release(cursor);
     cursor.advance();
   }
 
@@ -158,7 +158,7 @@ class PieceRows {
     if constexpr (Config::kTokenScales) {
       math.scale_scores(smem_.key_scales[at.keys.stage].of);
     }
-    release(smem_.key_ring, at.keys);
+    release<Config::kKeyReleases>(smem_.key_ring, at.keys);
   }
 
   // From scores to the weights of the next product with V. The last such product runs beside the
@@ -326,7 +326,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   auto& smem = *reinterpret_cast<PrefillSmem<Config>*>(memory);
   constexpr int kMathWarps = 4 * Config::kMathGroups;
   if (threadIdx.x == 0) {
-    smem.key_ring.init(Config::kKvArrivals, kMathWarps);
+    smem.key_ring.init(Config::kKvArrivals, Config::kKeyReleases * kMathWarps);
     smem.value_ring.init(Config::kKvArrivals, kMathWarps);
     smem.pieces.init(32 * (kMathWarps + 3));  // and the fetching warps but the one that walks
     smem.query_ring.init(boxes.query.usable ? 1 : 32 * Config::kQueryWarps, 32 * kMathWarps);
