@@ -34,9 +34,11 @@ constexpr double kSoftmaxKeySeconds = 10e-9;  // 128 exponentials; more than pro
 constexpr double kSoftCapKeySeconds = 8.8e-9;
 // 8-bit K and V: converted by the way, of the pace of 16-bit ones; or before, in a kernel.
 constexpr double kConvertedPart = 0.86;
+constexpr double kTokenScalesPart = 0.92;  // where scores are multiplied by scales of tokens
 constexpr double kConversionBytesPerSecond = 3.7e12;
 constexpr double kConversionFixedSeconds = 2e-6;
 constexpr double kPrefillFixedSeconds = 6e-6;
+constexpr double kLonePrefillFixedSeconds = 3e-6;  // where no other kernel runs
 
 constexpr double kJoinSeconds = 3e-6;  // of partial results, if there are any
 // Two kernels beside each other, of the pace that each has alone.
@@ -64,6 +66,7 @@ double prefill_key_seconds(const AttentionParams& params, const WorkSummary& wor
   double seconds = std::max(4.0 * head_dim * work.tile_rows / matrix_rate, kSoftmaxKeySeconds);
   if (params.score.logits_soft_cap > 0.0f) seconds += kSoftCapKeySeconds;
   if (size_of(params.kv.dtype) > 1) return seconds;
+  if (has_token_scales(params.kv)) seconds /= kTokenScalesPart;
   const double before =
       static_cast<double>(converted.packed_rows) / static_cast<double>(work.packed_rows);
   return seconds * (before + (1.0 - before) / kConvertedPart);
@@ -92,7 +95,7 @@ double predicted_seconds(const AttentionParams& params, const StepSummary& step,
   }
   if (many.num_units > 0) {
     many_seconds =
-        kPrefillFixedSeconds +
+        (step.count == 1 ? kLonePrefillFixedSeconds : kPrefillFixedSeconds) +
         kernel_seconds(many, prefill_key_seconds(params, many, step.converted, head_dim)) +
         conversion_seconds(params, step.converted);
   }
