@@ -214,8 +214,10 @@ Status attention(const AttentionParams& params, const Plan& plan, const Executio
   if (error == cudaSuccess && !prefill_alone) {
     error = kernel->launch(params, works.of[0], boxes, stream);
   }
-  if (error != cudaSuccess) return device_error(error);
-  return device_error(launch_combine_kernel(params, works, kernel->head_dim, stream));
+  if (error == cudaSuccess && may_be_cut(works, cuda_plan.max_seqlen_k)) {
+    error = launch_combine_kernel(params, works, kernel->head_dim, stream);
+  }
+  return device_error(error);
 }
 
 namespace {

@@ -1,5 +1,7 @@
 #include "cuda/step_layout.h"
 
+#include <algorithm>
+
 #include "plan/kv_conversion.h"
 
 namespace pagoda::cuda {
@@ -13,7 +15,7 @@ constexpr int64_t kMinShare = 256;
 constexpr int64_t kAttentionPieceCost = 104;
 constexpr int64_t kPrefillPieceCost = 400;
 // Shorter row tiles of the prefill kernel stay whole: two pieces and their join cost more.
-constexpr int64_t kPrefillMinCut = 2048;
+constexpr int64_t kPrefillMinCut = 2560;
 // What cutting costs there altogether: one more piece, and the joins at the end.
 constexpr int64_t kPrefillCutCost = 800;
 
@@ -151,6 +153,12 @@ size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const Prefi
     add_converted(sizes, &places, &works->of[works->count - 1].converted);
   }
   return places.bytes();
+}
+
+bool may_be_cut(const Works& works, int32_t max_seqlen_k) {
+  return std::any_of(works.of, works.of + works.count, [&](const Work& work) {
+    return max_seqlen_k + work.config.item_cost >= work.config.min_cut;
+  });
 }
 
 }  // namespace pagoda::cuda

@@ -38,6 +38,10 @@ int32_t fitting_tiles(int64_t wanted, int32_t num_kv_heads, int32_t head_dim, si
 size_t lay_out(const Sizes& sizes, const AttentionKernel& attention, const PrefillKernel* prefill,
                int32_t num_sms, void* base, Works* works);
 
+// Whether a unit of sequences of up to `max_seqlen_k` keys may be cut, so that partial results have
+// to be joined.
+bool may_be_cut(const Works& works, int32_t max_seqlen_k);
+
 }  // namespace pagoda::cuda
 
 #endif  // PAGODA_CUDA_STEP_LAYOUT_H_

@@ -38,7 +38,7 @@ constexpr double kTokenScalesPart = 0.92;  // where scores are multiplied by sca
 constexpr double kConversionBytesPerSecond = 3.7e12;
 constexpr double kConversionFixedSeconds = 2e-6;
 constexpr double kPrefillFixedSeconds = 6e-6;
-constexpr double kLonePrefillFixedSeconds = 3e-6;  // where no other kernel runs
+constexpr double kLonePrefillFixedSeconds = 2e-6;  // where no other kernel runs
 
 constexpr double kJoinSeconds = 3e-6;  // of partial results, if there are any
 // Two kernels beside each other, of the pace that each has alone.

@@ -148,6 +148,27 @@ TEST(WorkSummary, FewerUnitsThanWorkersTakeOneEach) {
   EXPECT_EQ(prefill.longest_cost, 512 + 400);
 }
 
+// Then no kernel is started that would join partial results.
+TEST(MayBeCut, WhereNothingMayBeNothingIs) {
+  for (const int32_t k_len : {128, 500, 1500, 2048, 2159}) {
+    for (const int32_t num_q_heads : {4, 32, 64}) {
+      for (int32_t q_len = 100; q_len <= k_len; q_len += 100) {
+        SCOPED_TRACE(::testing::Message() << num_q_heads << " heads, " << q_len << " of " << k_len);
+        LengthBatch batch({{1, q_len, k_len}});
+        batch.set_heads(num_q_heads, num_q_heads / 4, 128);
+        EXPECT_FALSE(may_be_cut(testing::works_of(batch.params, true), k_len));
+        EXPECT_EQ(summary_of(batch).of[1].num_cut_units, 0);
+      }
+    }
+  }
+  const LengthBatch longer({{1, 512, 4096}});
+  EXPECT_TRUE(may_be_cut(testing::works_of(longer.params, true), 4096));
+  const LengthBatch decode({{1, 1, 512}});
+  EXPECT_TRUE(may_be_cut(testing::works_of(decode.params, false), 512));
+  const LengthBatch mixed({{1, 1, 512}, {1, 512, 512}});
+  EXPECT_TRUE(may_be_cut(testing::works_of(mixed.params, true), 512));
+}
+
 TEST(WorkSummary, KernelsDivideTheCoresWhereDecodeIsMostOfTheWork) {
   const LengthBatch mixed({{63, 1, 4096}, {1, 1985, 1985}});
   const StepSummary step = summary_of(mixed);
