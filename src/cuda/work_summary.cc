@@ -140,10 +140,10 @@ ConversionSummary summarise(const ConvertedKv& converted, const AttentionParams&
   return summary;
 }
 
-int64_t batch_cost(const PlanConfig& config, const AttentionParams& params) {
-  int64_t cost = 0;
+BatchCost batch_cost(const PlanConfig& config, const AttentionParams& params) {
+  BatchCost cost{};
   for (int32_t seq = 0; seq < params.num_seqs; ++seq) {
-    cost += rough_cost(config, params, sequence_shape(params, seq));
+    cost += sequence_cost(config, params, sequence_shape(params, seq));
   }
   return cost;
 }

@@ -7,14 +7,26 @@
 
 namespace pagoda {
 
-// Cost of a sequence in a kernel: the number of its row tiles times the mean of first and last.
-PAGODA_HD int64_t rough_cost(const PlanConfig& config, const AttentionParams& params,
-                             const SequenceShape& shape) {
+// What sequences come to in one kernel.
+struct BatchCost {
+  int64_t cost;
+  int64_t num_units;  // (row tile, KV head)
+
+  PAGODA_HD BatchCost& operator+=(const BatchCost& other) {
+    cost += other.cost;
+    num_units += other.num_units;
+    return *this;
+  }
+};
+
+// Of one sequence, roughly: the number of its row tiles times the mean of first and last.
+PAGODA_HD BatchCost sequence_cost(const PlanConfig& config, const AttentionParams& params,
+                                  const SequenceShape& shape) {
   const int32_t num_tiles = num_row_tiles(config, params, shape);
-  if (num_tiles == 0) return 0;
+  if (num_tiles == 0) return {};
   const int64_t ends = row_tile_of_heads(config, params, shape, 0).cost +
                        row_tile_of_heads(config, params, shape, num_tiles - 1).cost;
-  return ends * num_tiles / 2 * params.num_kv_heads;
+  return {ends * num_tiles / 2 * params.num_kv_heads, int64_t{num_tiles} * params.num_kv_heads};
 }
 
 // How many of its workers, one per core, a kernel bound by arithmetic uses beside one bound by
@@ -28,21 +40,27 @@ PAGODA_HD int32_t workers_beside(int32_t num_workers, int64_t cost, int64_t memo
   return max_of(num_workers - left, 1);
 }
 
+// The fewest workers that take so many units of one cost in as many rounds.
+PAGODA_HD int32_t workers_in_rounds(int32_t num_workers, int64_t num_units) {
+  if (num_units <= num_workers) return num_workers;
+  return static_cast<int32_t>(ceil_div(num_units, ceil_div(num_units, int64_t{num_workers})));
+}
+
 // How many of its workers each kernel uses.
 struct CoreSplit {
   int32_t few;
   int32_t many;
 };
 
-// Costs: the batch's, by rough_cost().
-PAGODA_HD CoreSplit split_cores(const PlanConfig& few, const PlanConfig& many, int64_t few_cost,
-                                int64_t many_cost) {
+PAGODA_HD CoreSplit split_cores(const PlanConfig& few, const PlanConfig& many,
+                                const BatchCost& few_cost, const BatchCost& many_cost) {
   CoreSplit split{few.num_workers, many.num_workers};
-  // Where decode is not most of the work, few cores left to it would be slower than all after
-  // prefill.
-  if (few_cost < 2 * many_cost) return split;
-  split.many = workers_beside(many.num_workers, many_cost, few_cost);
-  if (many_cost == 0) return split;
+  // Where decode is less than two thirds of prefill's work, all cores after prefill are quicker for
+  // it than the few that it would be left.
+  if (3 * few_cost.cost < 2 * many_cost.cost) return split;
+  split.many = workers_beside(many.num_workers, many_cost.cost, few_cost.cost);
+  if (many_cost.cost == 0) return split;
+  split.many = workers_in_rounds(split.many, many_cost.num_units);
   const int32_t few_per_core = few.num_workers / many.num_workers;
   split.few = max_of(few_per_core * (many.num_workers - split.many), 1);
   return split;

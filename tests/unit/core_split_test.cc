@@ -17,13 +17,22 @@ TEST(WorkersBeside, LeaveMemoryHalfOfTheCoresWhenTimesAreTwoToOne) {
   EXPECT_EQ(workers_beside(132, 1, 1 << 30), 1);
 }
 
+TEST(WorkersInRounds, AreNoMoreThanTheRoundsNeed) {
+  EXPECT_EQ(workers_in_rounds(70, 128), 64);
+  EXPECT_EQ(workers_in_rounds(64, 128), 64);
+  EXPECT_EQ(workers_in_rounds(63, 128), 43);
+  EXPECT_EQ(workers_in_rounds(132, 128), 132);
+  EXPECT_EQ(workers_in_rounds(1, 128), 1);
+  EXPECT_EQ(workers_in_rounds(33, 0), 33);
+}
+
 // Two workers a core for few rows, one for many.
-CoreSplit split_of(int64_t few_cost, int64_t many_cost) {
+CoreSplit split_of(int64_t few_cost, int64_t many_cost, int64_t many_units = 0) {
   PlanConfig few{};
   few.num_workers = 264;
   PlanConfig many{};
   many.num_workers = 132;
-  return split_cores(few, many, few_cost, many_cost);
+  return split_cores(few, many, {few_cost, 1000}, {many_cost, many_units});
 }
 
 void expect_split(const CoreSplit& split, int32_t few, int32_t many) {
@@ -34,19 +43,22 @@ void expect_split(const CoreSplit& split, int32_t few, int32_t many) {
 TEST(CoreSplit, KernelsShareTheCoresWhereMemoryHasMostOfTheWork) {
   expect_split(split_of(4000, 1000), 198, 33);
   expect_split(split_of(2000, 1000), 132, 66);
+  expect_split(split_of(1000, 1000), 88, 88);
+  expect_split(split_of(667, 1000), 66, 99);
+  expect_split(split_of(1800, 1000, 128), 136, 64);
   // One core stays for prefill, however little it has to do, but none where it has nothing to do.
   expect_split(split_of(1 << 30, 1), 262, 1);
   expect_split(split_of(1000, 0), 264, 132);
 }
 
 TEST(CoreSplit, ElseEachHasAllOfThemInTurn) {
-  expect_split(split_of(1999, 1000), 264, 132);
+  expect_split(split_of(666, 1000), 264, 132);
   expect_split(split_of(0, 1000), 264, 132);
   expect_split(split_of(0, 0), 264, 132);
 }
 
 // Queries 0 ... 199 of 1000 keys with two heads each: 400 packed rows, tiles of 128.
-TEST(RoughCost, IsTheMeanOfFirstAndLastTileTimesTheirNumber) {
+TEST(SequenceCost, IsTheMeanOfFirstAndLastTileTimesTheirNumber) {
   const int32_t cu_seqlens_q[] = {0, 200};
   const int32_t seqused_k[] = {1000};
   AttentionParams params{};
@@ -65,9 +77,10 @@ TEST(RoughCost, IsTheMeanOfFirstAndLastTileTimesTheirNumber) {
                     .fixed_split_keys = 0};
   const SequenceShape shape = sequence_shape(params, 0);
   // Tiles see up to 64, 128, 192 and 200 tokens behind the 800 keys of the context.
-  EXPECT_EQ(rough_cost(config, params, shape), (864 + 400 + 1000 + 400) * 4 / 2 * 3);
+  EXPECT_EQ(sequence_cost(config, params, shape).cost, (864 + 400 + 1000 + 400) * 4 / 2 * 3);
+  EXPECT_EQ(sequence_cost(config, params, shape).num_units, 4 * 3);
   config.is_planned[static_cast<int>(Route::kManyRows)] = false;
-  EXPECT_EQ(rough_cost(config, params, shape), 0);
+  EXPECT_EQ(sequence_cost(config, params, shape).cost, 0);
 }
 
 }  // namespace

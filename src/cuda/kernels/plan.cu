@@ -73,14 +73,13 @@ __device__ int64_t cta_max(int64_t x, int64_t (&scratch)[kWarps]) {
   return x;
 }
 
-// rough_cost() of a kernel's sequences.
-__device__ int64_t batch_cost(const PlanConfig& config, const AttentionParams& params,
-                              int64_t (&scratch)[kWarps]) {
-  int64_t cost = 0;
+__device__ BatchCost batch_cost(const PlanConfig& config, const AttentionParams& params,
+                                int64_t (&scratch)[kWarps]) {
+  BatchCost cost{};
   for (int32_t seq = static_cast<int32_t>(threadIdx.x); seq < params.num_seqs; seq += kThreads) {
-    cost += rough_cost(config, params, sequence_shape(params, seq));
+    cost += sequence_cost(config, params, sequence_shape(params, seq));
   }
-  return cta_prefix_sum(cost, scratch).total;
+  return {cta_prefix_sum(cost.cost, scratch).total, cta_prefix_sum(cost.num_units, scratch).total};
 }
 
 // How many of its workers a kernel uses if the step has two.
@@ -88,8 +87,8 @@ __device__ int32_t workers_of(const Works& works, int32_t index, const Attention
                               int64_t (&scratch)[kWarps]) {
   const PlanConfig& few = works.of[0].config;
   const PlanConfig& many = works.of[1].config;
-  const int64_t few_cost = batch_cost(few, params, scratch);
-  const int64_t many_cost = batch_cost(many, params, scratch);
+  const BatchCost few_cost = batch_cost(few, params, scratch);
+  const BatchCost many_cost = batch_cost(many, params, scratch);
   const CoreSplit split = split_cores(few, many, few_cost, many_cost);
   return index == 0 ? split.few : split.many;
 }
