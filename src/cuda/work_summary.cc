@@ -162,7 +162,7 @@ StepSummary summarise(const Works& works, const AttentionParams& on_host) {
   }
   const PlanConfig& many = works.of[1].config;
   const CoreSplit split =
-      split_cores(few, many, batch_cost(few, on_host), batch_cost(many, on_host));
+      split_cores(on_host, few, many, batch_cost(few, on_host), batch_cost(many, on_host));
   step.cores_divided = split.many < many.num_workers;
   step.of[0] = summarise(works.of[0], split.few, on_host);
   step.of[1] = summarise(works.of[1], split.many, on_host);

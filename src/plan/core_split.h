@@ -3,6 +3,7 @@
 #ifndef PAGODA_PLAN_CORE_SPLIT_H_
 #define PAGODA_PLAN_CORE_SPLIT_H_
 
+#include "core/paged_kv.h"
 #include "plan/share.h"
 
 namespace pagoda {
@@ -40,10 +41,13 @@ PAGODA_HD int32_t workers_beside(int32_t num_workers, int64_t cost, int64_t memo
   return max_of(num_workers - left, 1);
 }
 
-// The fewest workers that take so many units of one cost in as many rounds.
+// The fewest workers that take so many units in as many rounds, where these are few: where they are
+// many, those that end early take another unit.
 PAGODA_HD int32_t workers_in_rounds(int32_t num_workers, int64_t num_units) {
-  if (num_units <= num_workers) return num_workers;
-  return static_cast<int32_t>(ceil_div(num_units, ceil_div(num_units, int64_t{num_workers})));
+  constexpr int64_t kFewRounds = 3;
+  const int64_t rounds = ceil_div(num_units, int64_t{num_workers});
+  if (rounds < 2 || rounds > kFewRounds) return num_workers;
+  return static_cast<int32_t>(ceil_div(num_units, rounds));
 }
 
 // How many of its workers each kernel uses.
@@ -52,12 +56,15 @@ struct CoreSplit {
   int32_t many;
 };
 
-PAGODA_HD CoreSplit split_cores(const PlanConfig& few, const PlanConfig& many,
-                                const BatchCost& few_cost, const BatchCost& many_cost) {
+PAGODA_HD CoreSplit split_cores(const AttentionParams& params, const PlanConfig& few,
+                                const PlanConfig& many, const BatchCost& few_cost,
+                                const BatchCost& many_cost) {
   CoreSplit split{few.num_workers, many.num_workers};
   // Where decode is less than two thirds of prefill's work, all cores after prefill are quicker for
-  // it than the few that it would be left.
-  if (3 * few_cost.cost < 2 * many_cost.cost) return split;
+  // it than the few that it would be left; where tokens have scales, which keep its cores busy,
+  // less than twice.
+  const int64_t least = has_token_scales(params.kv) ? 2 * many_cost.cost : 2 * many_cost.cost / 3;
+  if (few_cost.cost < least) return split;
   split.many = workers_beside(many.num_workers, many_cost.cost, few_cost.cost);
   if (many_cost.cost == 0) return split;
   split.many = workers_in_rounds(split.many, many_cost.num_units);

@@ -26,18 +26,18 @@ TEST(ExplainStep, SaysWhatAMixedBatchIs) {
   EXPECT_EQ(said.text,
             "few rows: 63 sequences, 63 row tiles of up to 64 rows, 504 units of a row tile and a "
             "KV head\n"
-            "few rows plan: shares for 180 CTAs, 180 busy; 144 units cut, into 2 pieces at most; "
-            "longest share costs 11936 keys, a fair one 11760 keys\n"
+            "few rows plan: shares for 174 CTAs, 174 busy; 171 units cut, into 2 pieces at most; "
+            "longest share costs 12320 keys, a fair one 12166 keys\n"
             "many rows: 1 sequence, 63 row tiles of up to 128 rows, 504 units of a row tile and a "
             "KV head\n"
-            "many rows plan: whole units from a queue for 42 CTAs, 42 busy; longest worker costs "
-            "17120 keys, a fair one 17083 keys\n"
+            "many rows plan: whole units from a queue for 45 CTAs, 45 busy; longest worker costs "
+            "16256 keys, a fair one 15944 keys\n"
             "cores: divided between the routes, which run at the same time\n"
             "roof time: 248.4 us on an H200\n"
-            "predicted time: 301.4 us on an H200\n");
-  EXPECT_EQ(said.num_items, 648 + 504);
-  EXPECT_EQ(said.num_splits, 288);
-  EXPECT_EQ(said.num_workers, 180 + 42);
+            "predicted time: 300.8 us on an H200\n");
+  EXPECT_EQ(said.num_items, 675 + 504);
+  EXPECT_EQ(said.num_splits, 342);
+  EXPECT_EQ(said.num_workers, 174 + 45);
   const NeededWork needed = needed_work(batch.params);
   EXPECT_EQ(said.kv_bytes, needed.kv_bytes);
   EXPECT_EQ(said.flops, needed.flops);

@@ -22,17 +22,21 @@ TEST(WorkersInRounds, AreNoMoreThanTheRoundsNeed) {
   EXPECT_EQ(workers_in_rounds(64, 128), 64);
   EXPECT_EQ(workers_in_rounds(63, 128), 43);
   EXPECT_EQ(workers_in_rounds(132, 128), 132);
-  EXPECT_EQ(workers_in_rounds(1, 128), 1);
+  EXPECT_EQ(workers_in_rounds(45, 504), 45);  // 12 rounds
   EXPECT_EQ(workers_in_rounds(33, 0), 33);
 }
 
 // Two workers a core for few rows, one for many.
-CoreSplit split_of(int64_t few_cost, int64_t many_cost, int64_t many_units = 0) {
+CoreSplit split_of(int64_t few_cost, int64_t many_cost, int64_t many_units = 0,
+                   bool token_scales = false) {
+  float scale = 1.0f;
+  AttentionParams params{};
+  if (token_scales) params.kv.k_token_scale.data = &scale;
   PlanConfig few{};
   few.num_workers = 264;
   PlanConfig many{};
   many.num_workers = 132;
-  return split_cores(few, many, {few_cost, 1000}, {many_cost, many_units});
+  return split_cores(params, few, many, {few_cost, 1000}, {many_cost, many_units});
 }
 
 void expect_split(const CoreSplit& split, int32_t few, int32_t many) {
@@ -46,13 +50,15 @@ TEST(CoreSplit, KernelsShareTheCoresWhereMemoryHasMostOfTheWork) {
   expect_split(split_of(1000, 1000), 88, 88);
   expect_split(split_of(667, 1000), 66, 99);
   expect_split(split_of(1800, 1000, 128), 136, 64);
+  expect_split(split_of(2000, 1000, 0, true), 132, 66);
   // One core stays for prefill, however little it has to do, but none where it has nothing to do.
   expect_split(split_of(1 << 30, 1), 262, 1);
   expect_split(split_of(1000, 0), 264, 132);
 }
 
 TEST(CoreSplit, ElseEachHasAllOfThemInTurn) {
-  expect_split(split_of(666, 1000), 264, 132);
+  expect_split(split_of(665, 1000), 264, 132);
+  expect_split(split_of(1999, 1000, 0, true), 264, 132);
   expect_split(split_of(0, 1000), 264, 132);
   expect_split(split_of(0, 0), 264, 132);
 }

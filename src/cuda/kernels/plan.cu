@@ -89,7 +89,7 @@ __device__ int32_t workers_of(const Works& works, int32_t index, const Attention
   const PlanConfig& many = works.of[1].config;
   const BatchCost few_cost = batch_cost(few, params, scratch);
   const BatchCost many_cost = batch_cost(many, params, scratch);
-  const CoreSplit split = split_cores(few, many, few_cost, many_cost);
+  const CoreSplit split = split_cores(params, few, many, few_cost, many_cost);
   return index == 0 ? split.few : split.many;
 }
 
