@@ -88,7 +88,7 @@ step_asan() {
 step_tsan() {
   cmake --preset tsan
   cmake --build build/tsan -j "$jobs" --target thread_pool_test property_test kv_cache_test
-  # Two long properties, whose threads others use alike, would take five minutes.
+  # Without two long properties, which take five minutes: others use threads as they do.
   GTEST_FILTER='-*ChunksDoNotMatter*:*WorkspaceOfTheLimits*' run_tests build/tsan -L threads
 }
 

@@ -36,8 +36,8 @@ struct ConversionSummary {
 
 // `on_host`: lengths and the mask's tensors are in host memory.
 struct StepSummary {
-  WorkSummary
-      of[kMaxWorks];  // the attention kernel's, the prefill kernel's; nothing of one without work
+  // The attention kernel's, then the prefill kernel's; empty for one that the step has not.
+  WorkSummary of[kMaxWorks];
   int32_t count = 0;  // of kernels
   // The kernels divide the cores and run at the same time; else the second in the stream fills the
   // cores that the first leaves.

@@ -61,7 +61,7 @@ struct Works {
   Work of[kMaxWorks];
   int32_t count;
 
-  // The prefill kernel's, if it has one.
+  // The prefill kernel's, if the step has one.
   PAGODA_HD const Work& last() const { return of[count - 1]; }
 };
 
